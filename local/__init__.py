@@ -1,0 +1,1 @@
+"""Runs the stack on this machine, without an AWS account and without Docker."""

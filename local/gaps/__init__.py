@@ -1,0 +1,14 @@
+"""What AWS does and the embedded emulator does not, closed beside the emulator: one file a gap.
+
+Each module named in `GAPS` has one public function, `install(emulator: Emulator) -> None`, and a
+docstring that says what AWS does (with the page of the documentation it is taken from) and what
+ministack does instead. Each has a conformance test in `tests/conformance/` that also runs against
+the bare emulator as an expected failure: when a newer release closes the gap, that test tells.
+"""
+
+from local.gaps.emulator import Emulator, GapError
+
+__all__ = ["GAPS", "Emulator", "GapError"]
+
+GAPS: tuple[str, ...] = ()
+"""Modules of this package in the order in which they are installed."""
