@@ -30,6 +30,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, required=True)
     parser.add_argument("--bare", action="store_true", help="leave every gap open")
+    parser.add_argument("--attached", action="store_true", help="stop when the parent ends")
     arguments = parser.parse_args()
 
     os.environ["GATEWAY_PORT"] = str(arguments.port)
@@ -44,6 +45,8 @@ def main() -> int:
     except GapError as error:
         print(error, file=sys.stderr)
         return 2
+    if arguments.attached:
+        emulator.add_background(parent_ended)
     asyncio.run(serve(application, emulator))
     return 0
 
@@ -103,6 +106,14 @@ async def serve(application: Application, emulator: Emulator) -> None:
         from ministack.core import lambda_runtime
 
         lambda_runtime.reset()
+
+
+async def parent_ended() -> None:
+    """Stop the emulator once the process that started it is gone, however it went."""
+    parent = os.getppid()
+    while os.getppid() == parent:
+        await asyncio.sleep(1)
+    signal.raise_signal(signal.SIGTERM)
 
 
 def allow_many_connections() -> None:

@@ -55,15 +55,10 @@ def read_functions(
     `physical_ids` does not know becomes a readable placeholder (the logical ID or an ARN made of
     it). Raises NotBuiltError when `sam build` has not run.
     """
-    if not template.is_file():
-        raise NotBuiltError(f"{template} does not exist: run `make build` first")
     # The SAM CLI takes two seconds to import, which tests of the runtime alone need not wait for.
-    from samcli.lib.providers.sam_function_provider import SamFunctionProvider
-    from samcli.lib.providers.sam_stack_provider import SamLocalStackProvider
+    from samcli.lib.providers.sam_function_provider import SamFunctionProvider  # type: ignore[import-untyped]
 
-    stacks, _ = SamLocalStackProvider.get_stacks(
-        str(template), parameter_overrides={**(parameters or {}), **(physical_ids or {})}
-    )
+    stacks = _read_stacks(template, {**(parameters or {}), **(physical_ids or {})})
     provider = SamFunctionProvider(stacks, ignore_code_extraction_warnings=True)
     return {
         function.name: BuiltFunction(
@@ -77,6 +72,25 @@ def read_functions(
         )
         for function in provider.get_all()
     }
+
+
+def read_resources(resource_type: str, template: Path = BUILT_TEMPLATE) -> dict[str, Any]:
+    """The properties of every resource of a CloudFormation type, by logical ID."""
+    (stack,) = _read_stacks(template, {})
+    return {
+        logical_id: resource.get("Properties", {})
+        for logical_id, resource in stack.resources.items()
+        if resource["Type"] == resource_type
+    }
+
+
+def _read_stacks(template: Path, values: Mapping[str, Any]) -> list[Any]:
+    if not template.is_file():
+        raise NotBuiltError(f"{template} does not exist: run `make build` first")
+    from samcli.lib.providers.sam_stack_provider import SamLocalStackProvider  # type: ignore[import-untyped]
+
+    stacks, _ = SamLocalStackProvider.get_stacks(str(template), parameter_overrides=dict(values))
+    return list(stacks)
 
 
 def _as_text(variables: Mapping[str, Any]) -> dict[str, str]:

@@ -28,14 +28,18 @@ from .runtime_api import Event, RuntimeApi, Signal
 
 REGION = "eu-west-1"
 ACCOUNT_ID = "123456789012"
+CREDENTIALS = {
+    "aws_access_key_id": "testing",
+    "aws_secret_access_key": "testing",
+    "aws_session_token": "testing",
+    "region_name": REGION,
+}
 INIT_LIMIT = 10.0  # seconds; Lambda developer guide, "Lambda execution environment lifecycle"
 
 # What the managed Python runtime provides besides the standard library: its interface client
 # and boto3, each with what it depends on.
-RUNTIME_DISTRIBUTIONS = (
-    "awslambdaric simplejson snapshot-restore-py"
-    " boto3 botocore s3transfer jmespath python-dateutil six urllib3"
-).split()
+INTERFACE_CLIENT = ["awslambdaric", "simplejson", "snapshot-restore-py"]
+SDK = ["boto3", "botocore", "s3transfer", "jmespath", "python-dateutil", "six", "urllib3"]
 
 
 @dataclass(frozen=True)
@@ -158,9 +162,7 @@ class ExecutionEnvironment:
         # Later layers overwrite earlier ones in /opt, and all of them come before the runtime.
         layers = [str(layer / "python") for layer in reversed(function.layers)]
         return {
-            "AWS_ACCESS_KEY_ID": "testing",
-            "AWS_SECRET_ACCESS_KEY": "testing",
-            "AWS_SESSION_TOKEN": "testing",
+            **{name.upper(): CREDENTIALS[name] for name in CREDENTIALS if name.startswith("aws_")},
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",
@@ -197,7 +199,7 @@ class ExecutionEnvironment:
 def _link_runtime(folder: Path) -> None:
     """Fills a folder with links to the managed runtime's packages in this virtual environment."""
     folder.mkdir()
-    for name in RUNTIME_DISTRIBUTIONS:
+    for name in INTERFACE_CLIENT + SDK:
         package = distribution(name)
         tops = {path.parts[0] for path in package.files or ()} - {"..", "__pycache__"}
         for top in tops:

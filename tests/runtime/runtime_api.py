@@ -103,7 +103,9 @@ class _RequestHandler(BaseHTTPRequestHandler):
         self._answer(HTTPStatus.ACCEPTED, b'{"status":"OK"}')
         self.api.signals.put(signal)
 
-    def _answer(self, status: HTTPStatus, body: bytes, headers: dict[str, str] | None = None) -> None:
+    def _answer(
+        self, status: HTTPStatus, body: bytes, headers: dict[str, str] | None = None
+    ) -> None:
         self.send_response(status)
         for name, value in {"Content-Type": "application/json", **(headers or {})}.items():
             self.send_header(name, value)

@@ -1,10 +1,12 @@
 """The execution environment behaves like Lambda's, shown with small functions of its own."""
 
+import os
 import textwrap
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -18,7 +20,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
     """Writes an app.py and starts its execution environment."""
     with ExitStack() as stack:
 
-        def start(source: str, timeout: float = 5, **settings: object) -> ExecutionEnvironment:
+        def start(source: str, timeout: float = 5, **settings: Any) -> ExecutionEnvironment:
             code = tmp_path / "code"
             code.mkdir()
             (code / "app.py").write_text(textwrap.dedent(source))
@@ -37,7 +39,9 @@ def test_event_and_response_pass_unchanged(run: Run) -> None:
     assert result.payload == event
 
 
-def test_context_and_variables_are_those_of_lambda(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_context_and_variables_are_those_of_lambda(
+    run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("ON_THIS_MACHINE_ONLY", "1")
     result = run(
         """
@@ -71,7 +75,9 @@ def test_a_package_outside_the_artefact_cannot_be_imported(run: Run) -> None:
     result = run("import pytest\ndef handler(event, context): return 1").invoke({})
     assert result.function_error == "Unhandled"
     assert result.payload["errorType"] == "Runtime.ImportModuleError"
-    assert result.payload["errorMessage"] == "Unable to import module 'app': No module named 'pytest'"
+    assert (
+        result.payload["errorMessage"] == "Unable to import module 'app': No module named 'pytest'"
+    )
     assert "Runtime.ImportModuleError" in result.log
 
 
@@ -186,4 +192,8 @@ def test_warm_invocations_do_not_wait_for_delayed_acknowledgements(run: Run) -> 
 
 
 def _alive(pid: int) -> bool:
-    return Path(f"/proc/{pid}").exists()
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True

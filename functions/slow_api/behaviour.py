@@ -1,0 +1,104 @@
+"""How the simulated courier behaves: pure rules, so that the same orders meet the same courier in every run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from random import Random
+from typing import Any
+
+MODES = {
+    "healthy": "answers after its latency; one call in five fails with 500",
+    "slow": "takes five times as long",
+    "outage": "answers 500 at once",
+    "unavailable": "answers 503 with Retry-After at once",
+    "throttle": "answers 429 with Retry-After at once",
+    "hang": "never answers while the caller waits, and does nothing",
+    "drop": "takes the delivery and then loses the connection before it answers",
+    "refuse": "answers 422: it will never take this delivery",
+}
+_SLOWER = 5
+# Longer than any caller may wait for an answer (the template bounds CourierTimeout), shorter than API Gateway's 29 s.
+_HANG_SECONDS = 27.0
+
+
+@dataclass(frozen=True)
+class Courier:
+    """The courier's character: failure rate from 0 to 1, latency bounds in seconds, and a seed."""
+
+    failure_rate: float
+    latency_min: float
+    latency_max: float
+    seed: int
+
+
+@dataclass(frozen=True)
+class Control:
+    """The mode that the courier is in, and the seconds that it asks callers to wait where it does."""
+
+    mode: str = "healthy"
+    retry_after: int = 1
+
+    @staticmethod
+    def read(document: Mapping[str, Any]) -> Control:
+        """Read a control document.
+
+        Raises:
+            ValueError: The mode is unknown, or retry_after is no number of seconds.
+        """
+        mode = document.get("mode")
+        if mode not in MODES:
+            raise ValueError(f"mode must be one of {', '.join(sorted(MODES))}")
+        retry_after = int(document.get("retry_after", 1))
+        if not 0 <= retry_after <= 3600:
+            raise ValueError("retry_after must be 0 to 3600 seconds")
+        return Control(mode, retry_after)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Return the document that read understands."""
+        return {"mode": self.mode, "retry_after": self.retry_after}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What the courier will do with one call."""
+
+    latency: float
+    """Seconds until it answers."""
+    status: int
+    message: str
+    accepts: bool = False
+    """Whether the delivery takes effect."""
+    retry_after: int | None = None
+
+
+def plan(courier: Courier, control: Control, key: str, call: int) -> Plan:
+    """Decide a call's course from the seed, the order's idempotency key and the number of the call.
+
+    Args:
+        courier: The courier's character.
+        control: Its present mode.
+        key: The order's idempotency key.
+        call: Which call for this order it is, from 1.
+    """
+    dice = Random(f"{courier.seed}/{key}/{call}")  # noqa: S311 (a simulation, not cryptography)
+    latency = dice.uniform(courier.latency_min, courier.latency_max)
+    fails = dice.random() < courier.failure_rate
+    match control.mode:
+        case "outage":
+            return Plan(0.0, 500, "out of order")
+        case "unavailable":
+            return Plan(0.0, 503, "closed for maintenance", retry_after=control.retry_after)
+        case "throttle":
+            return Plan(0.0, 429, "too many deliveries", retry_after=control.retry_after)
+        case "refuse":
+            return Plan(0.0, 422, "not deliverable")
+        case "hang":
+            return Plan(_HANG_SECONDS, 504, "too late")
+        case "drop":
+            return Plan(_HANG_SECONDS, 504, "too late, but scheduled", accepts=True)
+        case "slow":
+            latency = min(latency * _SLOWER, _HANG_SECONDS)
+    if fails:
+        return Plan(latency, 500, "something went wrong")
+    return Plan(latency, 201, "scheduled", accepts=True)

@@ -1,0 +1,171 @@
+"""The event contract: what stands on the bus, how it is made and how it is read.
+
+Every event carries ``metadata`` (the order's correlation id, an event id, the time of receipt, the schema's version)
+and ``data``. One JSON Schema per detail type lies in ``schemas/``; producers and consumers are held to it.
+"""
+
+from __future__ import annotations
+
+import json
+import uuid
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import fastjsonschema
+
+SOURCE = "widgets.orders"
+ORDER_NOTIFIED = "order.notified"
+DELIVERY_COMPLETED = "delivery.completed"
+DELIVERY_FAILED = "delivery.failed"
+SCHEMA_VERSION = "1"
+
+# Any constant will do; a new one would give every order a new event id.
+_EVENT_IDS = uuid.UUID("6f0d8a52-6b0c-4a0e-9a43-3c1f3a5e7d10")
+_SCHEMAS = Path(__file__).with_name("schemas")
+
+
+class UnreadableEvent(Exception):
+    """A message or event does not follow the contract; the message names the field and the rule, never a value."""
+
+
+@dataclass(frozen=True)
+class Event:
+    """An event of the hub, as it stands in the ``detail`` of an EventBridge event."""
+
+    detail_type: str
+    correlation_id: str
+    event_id: str
+    received_at: str
+    data: dict[str, Any]
+
+    @property
+    def order_id(self) -> str:
+        """The shop's name for the order."""
+        return str(self.data["order_id"])
+
+    @property
+    def detail(self) -> dict[str, Any]:
+        """The detail to publish."""
+        metadata = {
+            "correlation_id": self.correlation_id,
+            "event_id": self.event_id,
+            "received_at": self.received_at,
+            "schema_version": SCHEMA_VERSION,
+        }
+        return {"metadata": metadata, "data": self.data}
+
+
+def order_notified(order: dict[str, Any], *, correlation_id: str, api_key_id: str, received_at: datetime) -> Event:
+    """Make the event that tells the company about a stored order.
+
+    The event id follows from the shop and its order id: an order that the shop sends twice, or that a queue delivers
+    twice, is one event to every consumer.
+
+    Raises:
+        UnreadableEvent: The order does not follow ``schemas/order.json``.
+    """
+    check("order", order)
+    return Event(
+        detail_type=ORDER_NOTIFIED,
+        correlation_id=correlation_id,
+        event_id=str(uuid.uuid5(_EVENT_IDS, f"{api_key_id}/{order['order_id']}")),
+        received_at=received_at.astimezone(UTC).isoformat(timespec="milliseconds"),
+        data=order,
+    )
+
+
+def delivery_completed(order: Event, *, delivered_at: datetime, attempts: int) -> Event:
+    """Make the event that says that the courier took an order."""
+    moment = delivered_at.astimezone(UTC).isoformat(timespec="milliseconds")
+    return _follow_up(order, DELIVERY_COMPLETED, {"delivered_at": moment, "attempts": attempts})
+
+
+def delivery_failed(order: Event, *, outcome: str, reason: str, attempts: int) -> Event:
+    """Make the event that says that an order went to the dead-letter queue."""
+    return _follow_up(order, DELIVERY_FAILED, {"outcome": outcome, "reason": reason, "attempts": attempts})
+
+
+def _follow_up(order: Event, detail_type: str, data: dict[str, Any]) -> Event:
+    return Event(
+        detail_type=detail_type,
+        correlation_id=order.correlation_id,
+        event_id=str(uuid.uuid5(_EVENT_IDS, f"{order.event_id}/{detail_type}")),
+        received_at=order.received_at,
+        data={"order_id": order.order_id, **data},
+    )
+
+
+def read_event(envelope: Any, detail_type: str) -> Event:
+    """Read an EventBridge event of a detail type.
+
+    Args:
+        envelope: The event as EventBridge delivers it.
+        detail_type: The detail type that the consumer understands.
+
+    Raises:
+        UnreadableEvent: It is no such event, has a schema version that is not known here, or breaks its schema.
+    """
+    if not isinstance(envelope, Mapping) or not isinstance(envelope.get("detail"), Mapping):
+        raise UnreadableEvent("this is no event from the bus: it has no detail")
+    if envelope.get("detail-type") != detail_type:
+        raise UnreadableEvent(f"detail-type must be {detail_type}")
+    detail = envelope["detail"]
+    metadata = detail.get("metadata")
+    version = metadata.get("schema_version") if isinstance(metadata, Mapping) else None
+    if version != SCHEMA_VERSION:
+        raise UnreadableEvent(f"detail.metadata.schema_version is {version!r}; this consumer reads {SCHEMA_VERSION!r}")
+    check(detail_type, detail)
+    return Event(
+        detail_type=detail_type,
+        correlation_id=metadata["correlation_id"],
+        event_id=metadata["event_id"],
+        received_at=metadata["received_at"],
+        data=detail["data"],
+    )
+
+
+def read_json(text: str) -> Any:
+    """Decode the JSON text of a message.
+
+    Raises:
+        UnreadableEvent: It is not JSON; the error tells where, and shows nothing of the text.
+    """
+    try:
+        return json.loads(text)
+    except ValueError as error:
+        place = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
+        raise UnreadableEvent(f"the message is not JSON{place}") from None
+
+
+def check(name: str, document: Any) -> None:
+    """Hold a document to ``schemas/<name>.json``.
+
+    Raises:
+        UnreadableEvent: Naming the first field that breaks a rule, and the rule.
+    """
+    try:
+        _validator(name)(document)
+    except fastjsonschema.JsonSchemaValueException as error:
+        raise UnreadableEvent(_explain(name, error)) from None
+
+
+def _explain(name: str, error: fastjsonschema.JsonSchemaValueException) -> str:
+    # The library's message can show the value, which may be somebody's address.
+    field = ".".join([name, *(str(step) for step in error.path[1:])])
+    if error.rule == "required":
+        missing = [key for key in error.rule_definition if key not in error.value]
+        return f"{field} must contain {', '.join(missing)}"
+    return f"{field} breaks the rule {error.rule}: {json.dumps(error.rule_definition)}"
+
+
+@cache
+def _validator(name: str) -> Callable[[Any], Any]:
+    return fastjsonschema.compile(_read_schema(f"hub:{name}.json"), handlers={"hub": _read_schema})
+
+
+def _read_schema(address: str) -> Any:
+    return json.loads((_SCHEMAS / address.removeprefix("hub:")).read_text())

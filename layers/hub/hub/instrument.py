@@ -1,0 +1,126 @@
+"""Universal instrumentation: every function logs, traces and counts in the same way.
+
+A handler is wrapped once with :func:`instrument`; a record is processed inside :func:`record_status`. Neither changes
+what the platform sees: answers pass through, exceptions are raised again.
+"""
+
+from __future__ import annotations
+
+import functools
+import json
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+from aws_lambda_powertools import Logger, Metrics, Tracer
+from aws_lambda_powertools.metrics import MetricUnit
+
+from hub.redaction import redact
+
+__all__ = ["LambdaContext", "MetricUnit", "instrument", "logger", "metrics", "record_status", "tracer"]
+
+TIMEOUT_WARNING_SECONDS = 1.0
+
+# What Powertools puts on a line about the code and the platform; an order cannot get into these.
+_OWN_LOG_KEYS = frozenset({"level", "location", "timestamp", "service", "function_name", "function_arn", "stack_trace"})
+
+
+class LambdaContext(Protocol):
+    """What the functions use of the context object that Lambda passes to a handler."""
+
+    function_name: str
+    aws_request_id: str
+
+    def get_remaining_time_in_millis(self) -> int:
+        """Return the milliseconds that are left until Lambda stops the invocation."""
+
+
+def _serialize(line: dict[str, Any]) -> str:
+    """Write a log line as JSON, without personal data and secrets, whoever logged them."""
+    own = {key: value for key, value in line.items() if key in _OWN_LOG_KEYS}
+    return json.dumps(redact(line) | own, default=str, ensure_ascii=False, separators=(",", ":"))
+
+
+logger = Logger(json_serializer=_serialize, utc=True, use_rfc3339=True)
+metrics = Metrics()
+# Only the AWS SDK is traced by itself; what the other ten libraries would cost at every cold start is in decisions.md.
+tracer = Tracer(patch_modules=("botocore",))
+
+type Handler = Callable[[dict[str, Any], LambdaContext], Any]
+
+
+def instrument(handler: Handler) -> Handler:
+    """Wrap a Lambda handler with logs, traces, metrics and diagnostics.
+
+    On an exception, and one second before the function's timeout, a line is logged with the (redacted) event, so that
+    whoever reads it can tell which order was hurt. The exception is raised again.
+
+    Args:
+        handler: The function that Lambda calls with an event and a context.
+    """
+    traced = tracer.capture_lambda_handler(handler, capture_response=False)
+    measured = metrics.log_metrics(traced, capture_cold_start_metric=True)
+
+    @functools.wraps(handler)
+    def wrapper(event: dict[str, Any], context: LambdaContext) -> Any:
+        logger.thread_safe_clear_keys()
+        logger.append_keys(function_request_id=context.aws_request_id)
+        with _timeout_warning(event, context):
+            try:
+                return measured(event, context)
+            except Exception as error:
+                logger.exception("FAILED", status="FAILED", diagnostics=_diagnostics(event, context, error))
+                raise
+
+    return wrapper
+
+
+@contextmanager
+def record_status(record: str, correlation_id: str | None, **keys: Any) -> Iterator[None]:
+    """Log START and then COMPLETED or FAILED of one record, with its correlation id on every line between them.
+
+    Each thread has its own keys, so records may be processed in parallel.
+
+    Args:
+        record: What is processed, such as the detail type of an event.
+        correlation_id: The request id under which the shop's order was accepted; None if it cannot be read.
+        keys: More to stand on every line of the record.
+    """
+    keys = {"record": record, "correlation_id": correlation_id or "unknown", **keys}
+    logger.thread_safe_append_keys(**keys)
+    logger.info("START", status="START")
+    try:
+        yield
+    except Exception as error:
+        logger.warning("FAILED", status="FAILED", error=type(error).__name__, reason=str(error))
+        raise
+    else:
+        logger.info("COMPLETED", status="COMPLETED")
+    finally:
+        logger.thread_safe_remove_keys(list(keys))
+
+
+@contextmanager
+def _timeout_warning(event: dict[str, Any], context: LambdaContext) -> Iterator[None]:
+    seconds_left = context.get_remaining_time_in_millis() / 1000
+    timer = threading.Timer(
+        max(0.0, seconds_left - TIMEOUT_WARNING_SECONDS),
+        lambda: logger.warning("About to time out", status="TIMEOUT", diagnostics=_diagnostics(event, context)),
+    )
+    timer.daemon = True
+    timer.start()
+    try:
+        yield
+    finally:
+        timer.cancel()
+
+
+def _diagnostics(event: dict[str, Any], context: LambdaContext, error: Exception | None = None) -> dict[str, Any]:
+    """Put the event first: what was worked on, by whom, with how much time left, and what went wrong."""
+    return {
+        "event": redact(event),
+        "remaining_milliseconds": context.get_remaining_time_in_millis(),
+        "function_request_id": context.aws_request_id,
+        "error": type(error).__name__ if error else None,
+    }

@@ -1,0 +1,134 @@
+"""Invoke one built function on this machine, without Docker and without an AWS account.
+
+    python -m tests.runtime invoke notification
+    python -m tests.runtime invoke delivery --event events/delivery-direct.json \\
+        --parameter FlowControl=disabled
+    python -m tests.runtime invoke sales --endpoint http://127.0.0.1:4566 --env SALES_TABLE_NAME=t
+
+The function runs in a fresh process, through the Lambda runtime interface client, from the
+artefact of `sam build`. Unless --endpoint names other services, it finds its queues, tables, bus
+and secret, made from the template, in an AWS simulator in this process, and a courier that accepts
+everything; afterwards the events, items and calls that it left there are shown.
+"""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from local.stack import StackError, build
+
+from .artefact import ROOT, BuiltFunction, PhysicalIds, read_functions, read_resources
+from .execution_environment import ExecutionEnvironment, Invocation
+from .surroundings import Surroundings
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command; 0 when the function succeeded, 1 when it failed, 2 when it did not run."""
+    options = _parser().parse_args(arguments)
+    try:
+        event = json.loads(_event_file(options).read_text())
+        build(progress=lambda line: print(line, file=sys.stderr))
+        with ExitStack() as stack:
+            surroundings = None
+            variables = {"AWS_ENDPOINT_URL": options.endpoint}
+            physical_ids: PhysicalIds = {}
+            if not options.endpoint:
+                surroundings = stack.enter_context(Surroundings())
+                variables, physical_ids = surroundings.variables, surroundings.physical_ids
+            function = _find(options.function, dict(options.parameter), physical_ids)
+            function = function.with_variables({**variables, **dict(options.env)})
+            result = stack.enter_context(ExecutionEnvironment(function)).invoke(event)
+            _show(function, result, surroundings)
+    except (StackError, LookupError, OSError, ValueError) as error:
+        print(f"not invoked: {error}", file=sys.stderr)
+        return 2
+    return 1 if result.function_error else 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.runtime",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    invoke = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
+        "invoke", help="invoke one function once"
+    )
+    invoke.add_argument("function", metavar="FUNCTION", help="a folder of functions/: delivery")
+    invoke.add_argument("--event", type=Path, help="JSON file (default: events/FUNCTION.json)")
+    invoke.add_argument(
+        "--env", action="append", default=[], type=_pair, metavar="NAME=VALUE",
+        help="an environment variable of the function; may be repeated",
+    )  # fmt: skip
+    invoke.add_argument(
+        "--parameter", action="append", default=[], type=_pair, metavar="NAME=VALUE",
+        help="a parameter of template.yaml; may be repeated",
+    )  # fmt: skip
+    invoke.add_argument(
+        "--endpoint", default=os.environ.get("AWS_ENDPOINT_URL"), metavar="URL",
+        help="AWS services to use instead (default: AWS_ENDPOINT_URL, else a simulator)",
+    )  # fmt: skip
+    return parser
+
+
+def _pair(text: str) -> tuple[str, str]:
+    name, separator, value = text.partition("=")
+    if not separator:
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form NAME=VALUE")
+    return name, value
+
+
+def _event_file(options: argparse.Namespace) -> Path:
+    file: Path = options.event or ROOT / "events" / f"{options.function}.json"
+    if not file.is_file():
+        raise LookupError(f"there is no event {file}: name one with --event FILE")
+    return file
+
+
+def _find(name: str, parameters: dict[str, str], physical_ids: PhysicalIds) -> BuiltFunction:
+    functions = read_functions(parameters=parameters, physical_ids=physical_ids).values()
+    for function in functions:
+        if name in (function.source_name, function.name):
+            return function
+    known = ", ".join(sorted(function.source_name for function in functions))
+    raise LookupError(f"there is no function {name!r}: choose one of {known}")
+
+
+def _show(function: BuiltFunction, result: Invocation, surroundings: Surroundings | None) -> None:
+    _section("Log", result.log.rstrip())
+    _section("Failed with" if result.function_error else "Response", _pretty(result.payload))
+    if surroundings:
+        _section("What it did", "\n".join(_effects(surroundings)) or "nothing that can be seen")
+    init = f"{result.init_duration * 1000:.0f} ms init" if result.init_duration else "warm"
+    print(f"\n{function.name}: {result.duration * 1000:.0f} ms, {init}")
+
+
+def _effects(surroundings: Surroundings) -> Iterator[str]:
+    """One line for each thing the function left behind."""
+    for event in surroundings.published():
+        yield f"published {event['detail-type']}: {_pretty(event['detail'])}"
+    for request in surroundings.courier.requests:
+        yield f"called the courier: {_pretty(request)}"
+    for table in read_resources("AWS::DynamoDB::Table"):
+        for item in surroundings.items(table):
+            yield f"wrote to {table}: {_pretty(item)}"
+    for queue in read_resources("AWS::SQS::Queue"):
+        for message in surroundings.messages(queue):
+            yield f"sent to {queue}: {message['Body']}"
+
+
+def _section(title: str, text: str) -> None:
+    print(f"\n{title}\n{'-' * len(title)}\n{text}")
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,214 @@
+"""What a function needs around it to do its work once: AWS services and a courier.
+
+The services are moto's, in this process, with the queues, tables, buses and secrets that the
+template defines. For behaviour between functions there is the local stack (local/); here one
+function runs alone, and what it did is read back from the services and from the courier.
+"""
+
+import json
+import logging
+from dataclasses import dataclass, field
+from functools import cached_property
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any, Self
+from warnings import catch_warnings, simplefilter
+
+import boto3
+
+from .artefact import BUILT_TEMPLATE, read_resources
+from .execution_environment import CREDENTIALS, REGION
+
+SESSION = boto3.Session(**CREDENTIALS)
+EVENTS_SEEN = "events-seen"  # a queue behind a rule that matches every event of every bus
+
+
+@dataclass
+class Surroundings:
+    """AWS services and a courier on the loopback interface; a context manager."""
+
+    template: Path = BUILT_TEMPLATE
+    courier: "Courier" = field(default_factory=lambda: Courier())
+
+    def __enter__(self) -> Self:
+        with catch_warnings():
+            simplefilter("ignore")  # the server needs two packages of the many moto lists for it
+            from moto.server import ThreadedMotoServer
+        logging.getLogger("werkzeug").setLevel(logging.ERROR)  # its access log
+        self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+        self._server.start()
+        self.endpoint = "http://{}:{}".format(*self._server.get_host_and_port())
+        self.client("sqs").create_queue(QueueName=EVENTS_SEEN)
+        self.courier.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.courier.__exit__()
+        self._server.stop()
+
+    def client(self, service: str) -> Any:
+        """A boto3 client of these services."""
+        return SESSION.client(service, endpoint_url=self.endpoint)  # type: ignore[call-overload]
+
+    @property
+    def variables(self) -> dict[str, str]:
+        """Environment variables that lead a function here instead of to AWS and the courier."""
+        return {"AWS_ENDPOINT_URL": self.endpoint, "COURIER_URL": self.courier.url}
+
+    @cached_property
+    def physical_ids(self) -> dict[str, dict[str, str]]:
+        """Creates the template's resources; what Ref and Fn::GetAtt of each would give."""
+        created = {
+            "AWS::SQS::Queue": self._create_queue,
+            "AWS::DynamoDB::Table": self._create_table,
+            "AWS::Events::EventBus": self._create_bus,
+            "AWS::SecretsManager::Secret": self._create_secret,
+        }
+        return {
+            logical_id: create(logical_id, properties)
+            for resource_type, create in created.items()
+            for logical_id, properties in read_resources(resource_type, self.template).items()
+        }
+
+    def sqs_event(self, queue: str, bodies: list[str]) -> dict[str, Any]:
+        """An event of messages that really are in flight, so that the function may delete or
+        delay them: sent to the queue with this logical ID and received from it."""
+        sqs, url = self.client("sqs"), self.physical_ids[queue]["Ref"]
+        for body in bodies:
+            sqs.send_message(QueueUrl=url, MessageBody=body)
+        received = sqs.receive_message(
+            QueueUrl=url,
+            MaxNumberOfMessages=10,
+            MessageSystemAttributeNames=["All"],
+            MessageAttributeNames=["All"],
+        )["Messages"]
+        return {
+            "Records": [
+                {
+                    "messageId": message["MessageId"],
+                    "receiptHandle": message["ReceiptHandle"],
+                    "body": message["Body"],
+                    "attributes": message["Attributes"],
+                    "messageAttributes": {},
+                    "md5OfBody": message["MD5OfBody"],
+                    "eventSource": "aws:sqs",
+                    "eventSourceARN": self.physical_ids[queue]["Arn"],
+                    "awsRegion": REGION,
+                }
+                for message in received
+            ]
+        }
+
+    def published(self) -> list[dict[str, Any]]:
+        """Takes the events that were put on any bus since the last call."""
+        url = self.client("sqs").get_queue_url(QueueName=EVENTS_SEEN)["QueueUrl"]
+        return [json.loads(message["Body"]) for message in self._take(url)]
+
+    def messages(self, queue: str) -> list[dict[str, Any]]:
+        """Takes the visible messages of the queue with this logical ID."""
+        return self._take(self.physical_ids[queue]["Ref"])
+
+    def items(self, table: str) -> list[dict[str, Any]]:
+        """The items of the table with this logical ID, in plain Python types."""
+        resource = SESSION.resource("dynamodb", endpoint_url=self.endpoint)
+        return list(resource.Table(self.physical_ids[table]["Ref"]).scan()["Items"])
+
+    def _take(self, url: str) -> list[dict[str, Any]]:
+        sqs, taken = self.client("sqs"), []
+        while messages := sqs.receive_message(
+            QueueUrl=url,
+            MaxNumberOfMessages=10,
+            MessageSystemAttributeNames=["All"],
+            MessageAttributeNames=["All"],
+        ).get("Messages"):
+            taken += messages
+        return taken
+
+    def _create_queue(self, logical_id: str, _: dict[str, Any]) -> dict[str, str]:
+        sqs = self.client("sqs")
+        url = sqs.create_queue(QueueName=logical_id)["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]
+        return {"Ref": url, "Arn": arn["QueueArn"], "QueueName": logical_id}
+
+    def _create_table(self, logical_id: str, properties: dict[str, Any]) -> dict[str, str]:
+        table = self.client("dynamodb").create_table(
+            TableName=logical_id,
+            BillingMode="PAY_PER_REQUEST",
+            KeySchema=properties["KeySchema"],
+            AttributeDefinitions=properties["AttributeDefinitions"],
+        )
+        return {"Ref": logical_id, "Arn": table["TableDescription"]["TableArn"]}
+
+    def _create_bus(self, logical_id: str, _: dict[str, Any]) -> dict[str, str]:
+        events = self.client("events")
+        arn = events.create_event_bus(Name=logical_id)["EventBusArn"]
+        rule = {"Rule": "every-event", "EventBusName": logical_id}
+        events.put_rule(
+            Name=rule["Rule"], EventBusName=logical_id, EventPattern='{"source": [{"prefix": ""}]}'
+        )
+        target = arn.split("event-bus")[0].replace(":events:", ":sqs:") + EVENTS_SEEN
+        events.put_targets(**rule, Targets=[{"Id": "seen", "Arn": target}])
+        return {"Ref": logical_id, "Arn": arn}
+
+    def _create_secret(self, logical_id: str, properties: dict[str, Any]) -> dict[str, str]:
+        generate = properties.get("GenerateSecretString", {})
+        secret = json.loads(generate.get("SecretStringTemplate", "{}"))
+        secret[generate.get("GenerateStringKey", "value")] = "a-key-for-this-machine-only"
+        created = self.client("secretsmanager").create_secret(
+            Name=logical_id, SecretString=json.dumps(secret)
+        )
+        return {"Ref": created["ARN"]}
+
+
+@dataclass
+class Courier:
+    """A courier that accepts every delivery at once, except those it is told to answer otherwise.
+
+    `answers` maps a piece of the request body (an order ID) to the status it gets; `requests`
+    keeps the headers and the body of every call.
+    """
+
+    answers: dict[str, int] = field(default_factory=dict)
+    requests: list[dict[str, Any]] = field(default_factory=list)
+
+    def __enter__(self) -> Self:
+        handler = type("BoundCourierHandler", (_CourierHandler,), {"courier": self})
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+        self._server.daemon_threads = True
+        Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+    @property
+    def url(self) -> str:
+        """Where it takes deliveries."""
+        return f"http://127.0.0.1:{self._server.server_port}/deliveries"
+
+    def status_for(self, body: str) -> int:
+        """The status that a delivery is answered with."""
+        return next((status for piece, status in self.answers.items() if piece in body), 201)
+
+
+class _CourierHandler(BaseHTTPRequestHandler):
+    courier: Courier
+    protocol_version = "HTTP/1.1"
+    wbufsize = -1
+    disable_nagle_algorithm = True
+
+    def do_POST(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
+        self.courier.requests.append({"headers": dict(self.headers), "body": json.loads(body)})
+        status = self.courier.status_for(body)
+        answer = json.dumps({"status": "scheduled" if status < 400 else "refused"}).encode()
+        self.send_response(status)
+        self.send_header("Content-Type", "application/json")
+        self.send_header("Content-Length", str(len(answer)))
+        self.end_headers()
+        self.wfile.write(answer)
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """The caller's log tells what was called."""
