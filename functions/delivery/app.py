@@ -7,15 +7,69 @@ event bus invokes it once for each order (``direct``).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from threading import Lock
 from typing import Any
 
 import boto3
-import urllib3  # noqa: F401
 from aws_lambda_powertools.utilities import parameters
+
 from hub import settings
 from hub.courier import Courier
 from hub.event_bus import EventBus
 from hub.instrument import LambdaContext, instrument
-from hub.queues import DeadLetterQueue
 
-import queued
+
+@dataclass(frozen=True)
+class Settings:
+    """Environment of the function; template.yaml says what each one is."""
+
+    flow_control: str
+    hub_bus_name: str
+    courier_url: str
+    courier_secret_arn: str
+    courier_timeout: float
+    delivery_queue_url: str = ""
+    dead_letter_queue_url: str = ""
+
+
+SETTINGS = settings.load(Settings)
+BUS = EventBus(SETTINGS.hub_bus_name, boto3.client("events"))
+_KEY_LOCK = Lock()
+_KEY_SECONDS = 3600
+
+
+def api_key(refused: bool) -> str:
+    """Return the courier's API key: read once an hour, or at once when the courier refused the last one."""
+    with _KEY_LOCK:
+        secret: Any = parameters.get_secret(
+            SETTINGS.courier_secret_arn, transform="json", max_age=_KEY_SECONDS, force_fetch=refused
+        )
+    return str(secret["api_key"])
+
+
+COURIER = Courier(SETTINGS.courier_url, timeout=SETTINGS.courier_timeout, api_key=api_key)
+
+# Each variant imports what it needs: tenacity has no part in the queued one, nor SQS in the direct one.
+if SETTINGS.flow_control == "enabled":
+    from queued import QueuedDelivery
+
+    from hub.queues import DeadLetterQueue
+
+    SQS = boto3.client("sqs")
+    deliver: Any = QueuedDelivery(
+        COURIER,
+        BUS,
+        SQS,
+        queue_url=SETTINGS.delivery_queue_url,
+        dead_letters=DeadLetterQueue(SETTINGS.dead_letter_queue_url, SQS),
+    )
+else:
+    from direct import DirectDelivery
+
+    deliver = DirectDelivery(COURIER, BUS)
+
+
+@instrument
+def handler(event: dict[str, Any], context: LambdaContext) -> Any:
+    """Deliver the orders of a batch from the queue, or the one order of an event from the bus."""
+    return deliver(event, context)

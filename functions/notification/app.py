@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import boto3
+
 from hub import settings
 from hub.event_bus import EventBus
 from hub.events import Event, UnreadableEvent, order_notified, read_json

@@ -10,6 +10,7 @@ from typing import Any
 import boto3
 from aws_lambda_powertools.utilities.batch import BatchProcessor, EventType, process_partial_response
 from botocore.exceptions import ClientError
+
 from hub import settings
 from hub.events import ORDER_NOTIFIED, Event, UnreadableEvent, read_event, read_json
 from hub.instrument import LambdaContext, MetricUnit, instrument, logger, metrics, record_status
@@ -71,7 +72,7 @@ def _keep_once(message: Message, order: Event) -> None:
 
 
 def _item(order: Event) -> dict[str, Any]:
-    """What marketing needs of an order: what was sold and for how much, and nothing about who bought it."""
+    """Keep what marketing needs of an order: what was sold and for how much, and nothing about who bought it."""
     sold = {
         "order_id": order.order_id,
         "event_id": order.event_id,

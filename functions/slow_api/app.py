@@ -14,10 +14,10 @@ from decimal import Decimal
 from typing import Any
 
 import boto3
+from behaviour import MODES, Control, Courier, Plan, plan
+
 from hub import settings
 from hub.instrument import LambdaContext, MetricUnit, instrument, logger, metrics
-
-from behaviour import MODES, Control, Courier, Plan, plan
 
 
 @dataclass(frozen=True)
@@ -63,6 +63,7 @@ def deliver(event: dict[str, Any]) -> dict[str, Any]:
     course = plan(COURIER, _control(), key, call)
     time.sleep(course.latency)
     repeated = course.accepts and not _count_effect(key)
+    time.sleep(course.silence)
     metrics.add_metric("DeliveriesAccepted" if course.accepts else "DeliveriesRefused", MetricUnit.Count, 1)
     logger.info("delivery", http_status=course.status, latency=course.latency, call=call, repeated=repeated)
     return _answer(course.status, {"order_id": order_id, "message": course.message}, course)
@@ -114,14 +115,13 @@ def _count_call(key: str, order_id: str, correlation_id: str) -> int:
 
 def _count_effect(key: str) -> bool:
     """Count an accepted call's effect; False if the courier recognised the order and did nothing more."""
-    now = f"{time.time():.3f}"
-    condition = {"ConditionExpression": "attribute_not_exists(effects)"} if SETTINGS.honours_idempotency_key else {}
+    condition = "attribute_not_exists(effects)" if SETTINGS.honours_idempotency_key else "attribute_exists(calls)"
     try:
         TABLE.update_item(
             Key={"pk": f"order#{key}"},
             UpdateExpression="SET first_accepted_at = if_not_exists(first_accepted_at, :now) ADD effects :one",
-            ExpressionAttributeValues={":now": Decimal(now), ":one": 1},
-            **condition,
+            ExpressionAttributeValues={":now": Decimal(f"{time.time():.3f}"), ":one": 1},
+            ConditionExpression=condition,
         )
     except TABLE.meta.client.exceptions.ConditionalCheckFailedException:
         return False

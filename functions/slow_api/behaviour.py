@@ -14,7 +14,7 @@ MODES = {
     "unavailable": "answers 503 with Retry-After at once",
     "throttle": "answers 429 with Retry-After at once",
     "hang": "never answers while the caller waits, and does nothing",
-    "drop": "takes the delivery and then loses the connection before it answers",
+    "drop": "takes the delivery, and its answer does not arrive while the caller waits",
     "refuse": "answers 422: it will never take this delivery",
 }
 _SLOWER = 5
@@ -64,12 +64,14 @@ class Plan:
     """What the courier will do with one call."""
 
     latency: float
-    """Seconds until it answers."""
+    """Seconds until it has decided."""
     status: int
     message: str
     accepts: bool = False
     """Whether the delivery takes effect."""
     retry_after: int | None = None
+    silence: float = 0.0
+    """Seconds between the effect and the answer."""
 
 
 def plan(courier: Courier, control: Control, key: str, call: int) -> Plan:
@@ -94,9 +96,9 @@ def plan(courier: Courier, control: Control, key: str, call: int) -> Plan:
         case "refuse":
             return Plan(0.0, 422, "not deliverable")
         case "hang":
-            return Plan(_HANG_SECONDS, 504, "too late")
+            return Plan(0.0, 504, "too late", silence=_HANG_SECONDS)
         case "drop":
-            return Plan(_HANG_SECONDS, 504, "too late, but scheduled", accepts=True)
+            return Plan(latency, 504, "too late, but scheduled", accepts=True, silence=_HANG_SECONDS)
         case "slow":
             latency = min(latency * _SLOWER, _HANG_SECONDS)
     if fails:

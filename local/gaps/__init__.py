@@ -10,5 +10,25 @@ from local.gaps.emulator import Emulator, GapError
 
 __all__ = ["GAPS", "Emulator", "GapError"]
 
-GAPS: tuple[str, ...] = ()
+GAPS: tuple[str, ...] = (
+    "api_gateway_exchange",
+    "api_gateway_responses",
+    "api_gateway_validation",
+    "api_gateway_integrations",
+    "api_gateway_import",
+    "api_gateway_access_log",
+    "api_gateway_usage_plans",
+    "inert_resource_types",
+    "event_archive",
+    "composite_alarm",
+    "role_policy",
+    "event_source_mapping_numbers",
+    "execute_api_addresses",
+    "execution_environments",
+    "asynchronous_invocation",
+    "batching_window",
+    "event_bus_targets",
+    "queue_metrics",
+    "alarm_evaluation",
+)
 """Modules of this package in the order in which they are installed."""

@@ -15,7 +15,7 @@ from __future__ import annotations
 import logging
 import time
 import uuid
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -170,8 +170,16 @@ async def answer(
             )
         else:
             response = await _execute(
-                request, api_id, stage_name, method, path, headers, body, query_params,
-                owner_account_id, owner_region,
+                request,
+                api_id,
+                stage_name,
+                method,
+                path,
+                headers,
+                body,
+                query_params,
+                owner_account_id,
+                owner_region,
             )
         if isinstance(response, apigateway_v1._GatewayError):
             response = apigateway_v1._gateway_error_response(response, request)
@@ -212,14 +220,23 @@ def gateway_error(response_type: str, message: str, *, status: int | None = None
 def install(emulator: Emulator) -> None:
     """Give each request to a REST API one identity."""
     parameters = (
-        "api_id", "stage_name", "method", "path", "headers", "body", "query_params",
-        "owner_account_id", "owner_region",
+        "api_id",
+        "stage_name",
+        "method",
+        "path",
+        "headers",
+        "body",
+        "query_params",
+        "owner_account_id",
+        "owner_region",
     )
     emulator.wrap(
         apigateway_v1, "_handle_execute_in_scope", lambda _original: answer, parameters=parameters
     )
     emulator.wrap(
-        apigateway_v1, "_execute_in_scope", lambda original: original,
+        apigateway_v1,
+        "_execute_in_scope",
+        lambda original: original,
         parameters=("request", *parameters),
     )
     emulator.wrap(apigateway_v1, "_check_api_key", remember_api_key)
@@ -252,6 +269,3 @@ def identify_event(build: Callable[..., dict[str, Any]]) -> Callable[..., dict[s
         return event
 
     return built
-
-
-Handler = Callable[..., Awaitable[Any]]

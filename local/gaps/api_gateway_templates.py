@@ -1,8 +1,8 @@
 """Mapping templates: the Velocity Template Language with API Gateway's variables.
 
 A library for the other `api_gateway_*` gaps; the language itself is `airspeed-ext`'s. Names and
-meaning of the variables are from the API Gateway developer guide, "Variables for data transformations
-for API Gateway" and "Override your API's request and response parameters and status codes".
+meaning of the variables are from the API Gateway developer guide, "Variables for data
+transformations for API Gateway" and "Override your API's request and response parameters and status codes".
 
 Where airspeed differs from Velocity, a template should not depend on it: `#if($x)` takes an empty
 string or 0 as false, and `&&` and `||` evaluate both sides.
@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import base64
 import json
+import operator
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
@@ -21,66 +22,41 @@ from urllib.parse import quote_plus, unquote_plus
 
 import airspeed
 
-airspeed.operators.__additional_methods__[str].update(
-    {
-        "endsWith": str.endswith,
-        "equals": lambda self, other: self == other,
-        "isEmpty": lambda self: not self,
-        "toLowerCase": str.lower,
-        "toUpperCase": str.upper,
-        "trim": str.strip,
-    }
-)
-
 
 class TemplateError(Exception):
     """A mapping template cannot be parsed or evaluated; the message says where."""
 
 
 class JavaMap(dict[str, Any]):
-    """A map with the methods and the text of a Java one."""
+    """A map that prints as Java prints one."""
 
     def __str__(self) -> str:
         return "{" + ", ".join(f"{name}={value}" for name, value in self.items()) + "}"
 
-    def keySet(self) -> list[str]:  # noqa: N802 (Java's name)
-        return list(self)
-
-    def entrySet(self) -> list[JavaMap]:  # noqa: N802
-        return [JavaMap(key=name, value=value) for name, value in self.items()]
-
-    def containsKey(self, name: str) -> bool:  # noqa: N802
-        return name in self
-
-    def size(self) -> int:
-        return len(self)
-
-    def isEmpty(self) -> bool:  # noqa: N802
-        return not self
-
-    def put(self, name: str, value: Any) -> Any:
-        previous = self.get(name)
-        self[name] = value
-        return previous
-
 
 class JavaList(list[Any]):
-    """A list with the methods of a Java one; its text is JSON, as API Gateway prints it."""
+    """A list that prints as JSON, as API Gateway prints one."""
 
     def __str__(self) -> str:
         return compact_json(self)
 
-    def size(self) -> int:
-        return len(self)
 
-    def get(self, index: int) -> Any:
-        return self[index]
-
-    def contains(self, value: Any) -> bool:
-        return value in self
-
-    def isEmpty(self) -> bool:  # noqa: N802
-        return not self
+METHODS = airspeed.operators.__additional_methods__
+METHODS[str] |= {
+    "endsWith": str.endswith,
+    "equals": operator.eq,
+    "isEmpty": operator.not_,
+    "toLowerCase": str.lower,
+    "toUpperCase": str.upper,
+    "trim": str.strip,
+}
+METHODS[JavaList] = METHODS[list]
+METHODS[JavaMap] = METHODS[dict] | {
+    "containsKey": operator.contains,
+    "entrySet": lambda self: [JavaMap(key=name, value=value) for name, value in self.items()],
+    "isEmpty": operator.not_,
+    "size": len,
+}
 
 
 def to_java(value: Any) -> Any:
@@ -146,36 +122,25 @@ class Input:
         return json.loads(self._payload) if self._payload else None
 
 
-class Util:
-    """`$util`: the functions that API Gateway adds to the language."""
-
-    @staticmethod
-    def urlEncode(value: Any) -> str:  # noqa: N802
-        return quote_plus(_text(value))
-
-    @staticmethod
-    def urlDecode(value: Any) -> str:  # noqa: N802
-        return unquote_plus(_text(value))
-
-    @staticmethod
-    def escapeJavaScript(value: Any) -> str:  # noqa: N802
-        return json.dumps(_text(value))[1:-1].replace("'", "\\'")
-
-    @staticmethod
-    def base64Encode(value: Any) -> str:  # noqa: N802
-        return base64.b64encode(_text(value).encode()).decode()
-
-    @staticmethod
-    def base64Decode(value: Any) -> str:  # noqa: N802
-        return base64.b64decode(_text(value)).decode()
-
-    @staticmethod
-    def parseJson(value: Any) -> Any:  # noqa: N802
-        return to_java(json.loads(_text(value)))
+def text_of(value: Any) -> str:
+    """The value as a template prints it."""
+    return str(airspeed.operators.value_to_string(value))
 
 
-def _text(value: Any) -> str:
-    return airspeed.operators.value_to_string(value)
+def escape_java_script(value: Any) -> str:
+    """The text with the escapes of JavaScript, the single quote's among them."""
+    return json.dumps(text_of(value))[1:-1].replace("'", "\\'")
+
+
+UTIL: dict[str, Callable[[Any], Any]] = {
+    "base64Decode": lambda value: base64.b64decode(text_of(value)).decode(),
+    "base64Encode": lambda value: base64.b64encode(text_of(value).encode()).decode(),
+    "escapeJavaScript": escape_java_script,
+    "parseJson": lambda value: to_java(json.loads(text_of(value))),
+    "urlDecode": lambda value: unquote_plus(text_of(value)),
+    "urlEncode": lambda value: quote_plus(text_of(value)),
+}
+"""`$util`: the functions that API Gateway adds to the language."""
 
 
 def new_context(values: Mapping[str, Any]) -> JavaMap:
@@ -211,7 +176,7 @@ def render(
     """
     namespace = {
         "input": Input(body, parameters),
-        "util": Util,
+        "util": UTIL,
         "context": context,
         "stageVariables": to_java(stage_variables),
     }

@@ -34,11 +34,15 @@ MODEL_URL = "https://apigateway.amazonaws.com/restapis/{api_id}/models/"
 def install(emulator: Emulator) -> None:
     """Check bodies and media types as AWS does."""
     emulator.wrap(
-        apigateway_v1, "_check_request_validation", lambda _original: check_request,
+        apigateway_v1,
+        "_check_request_validation",
+        lambda _original: check_request,
         parameters=("method_obj", "api_id", "request", "headers", "body", "query_params"),
     )
     emulator.wrap(
-        apigateway_v1, "_check_passthrough_behavior", lambda _original: check_media_type,
+        apigateway_v1,
+        "_check_passthrough_behavior",
+        lambda _original: check_media_type,
         parameters=("integration", "headers"),
     )
 
@@ -143,13 +147,20 @@ def merge_missing(errors: Iterable[ValidationError]) -> Iterator[ValidationError
 def describe(error: ValidationError) -> str:
     """The message of json-schema-validator for a violation."""
     message = MESSAGES.get(str(error.validator))
-    return message(error.validator_value, error.instance, error.schema) if message else error.message
+    return (
+        message(error.validator_value, error.instance, error.schema) if message else error.message
+    )
 
 
 def instance_type(value: Any) -> str:
     """The JSON type of a value."""
     names: dict[type, str] = {
-        bool: "boolean", int: "integer", float: "number", str: "string", list: "array", dict: "object"
+        bool: "boolean",
+        int: "integer",
+        float: "number",
+        str: "string",
+        list: "array",
+        dict: "object",
     }
     return names.get(type(value), "null")
 
@@ -178,9 +189,7 @@ def size(text: str) -> Callable[..., str]:
     """The message for a string, array or object of the wrong size."""
 
     def message(value: Any, instance: Any, _schema: Any) -> str:
-        return text.format(
-            value=value, instance=compact_json(instance), length=len(instance)
-        )
+        return text.format(value=value, instance=compact_json(instance), length=len(instance))
 
     return message
 
@@ -207,9 +216,7 @@ MESSAGES: dict[str, Callable[[Any, Any, Any], str]] = {
     "minLength": size(
         "string {instance} is too short (length: {length}, required minimum: {value})"
     ),
-    "maxLength": size(
-        "string {instance} is too long (length: {length}, maximum allowed: {value})"
-    ),
+    "maxLength": size("string {instance} is too long (length: {length}, maximum allowed: {value})"),
     "minItems": size(
         "array is too short: must have at least {value} elements but instance has {length} elements"
     ),
@@ -229,9 +236,7 @@ MESSAGES: dict[str, Callable[[Any, Any, Any], str]] = {
         f"remainder of division is not zero ({instance} / {value})"
     ),
     "uniqueItems": lambda *_: "array must not contain duplicate elements",
-    "oneOf": lambda value, *_: (
-        f"instance failed to match exactly one schema out of {len(value)}"
-    ),
+    "oneOf": lambda value, *_: f"instance failed to match exactly one schema out of {len(value)}",
     "anyOf": lambda value, *_: (
         f"instance failed to match at least one required schema among {len(value)}"
     ),

@@ -40,7 +40,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             if not options.endpoint:
                 surroundings = stack.enter_context(Surroundings())
                 variables, physical_ids = surroundings.variables, surroundings.physical_ids
-            function = _find(options.function, dict(options.parameter), physical_ids)
+            functions = read_functions(
+                parameters=dict(options.parameter), physical_ids=physical_ids
+            ).values()
+            function = {function.source_name: function for function in functions}[options.function]
             function = function.with_variables({**variables, **dict(options.env)})
             result = stack.enter_context(ExecutionEnvironment(function)).invoke(event)
             _show(function, result, surroundings)
@@ -59,7 +62,8 @@ def _parser() -> argparse.ArgumentParser:
     invoke = parser.add_subparsers(required=True, metavar="COMMAND").add_parser(
         "invoke", help="invoke one function once"
     )
-    invoke.add_argument("function", metavar="FUNCTION", help="a folder of functions/: delivery")
+    names = sorted(file.parent.name for file in (ROOT / "functions").glob("*/app.py"))
+    invoke.add_argument("function", choices=names, help="a folder of functions/")
     invoke.add_argument("--event", type=Path, help="JSON file (default: events/FUNCTION.json)")
     invoke.add_argument(
         "--env", action="append", default=[], type=_pair, metavar="NAME=VALUE",
@@ -90,18 +94,11 @@ def _event_file(options: argparse.Namespace) -> Path:
     return file
 
 
-def _find(name: str, parameters: dict[str, str], physical_ids: PhysicalIds) -> BuiltFunction:
-    functions = read_functions(parameters=parameters, physical_ids=physical_ids).values()
-    for function in functions:
-        if name in (function.source_name, function.name):
-            return function
-    known = ", ".join(sorted(function.source_name for function in functions))
-    raise LookupError(f"there is no function {name!r}: choose one of {known}")
-
-
 def _show(function: BuiltFunction, result: Invocation, surroundings: Surroundings | None) -> None:
     _section("Log", result.log.rstrip())
-    _section("Failed with" if result.function_error else "Response", _pretty(result.payload))
+    _section(
+        "Failed with" if result.function_error else "Response", _json(result.payload, indent=2)
+    )
     if surroundings:
         _section("What it did", "\n".join(_effects(surroundings)) or "nothing that can be seen")
     init = f"{result.init_duration * 1000:.0f} ms init" if result.init_duration else "warm"
@@ -111,12 +108,12 @@ def _show(function: BuiltFunction, result: Invocation, surroundings: Surrounding
 def _effects(surroundings: Surroundings) -> Iterator[str]:
     """One line for each thing the function left behind."""
     for event in surroundings.published():
-        yield f"published {event['detail-type']}: {_pretty(event['detail'])}"
+        yield f"published {event['detail-type']}: {_json(event['detail'])}"
     for request in surroundings.courier.requests:
-        yield f"called the courier: {_pretty(request)}"
+        yield f"called the courier: {_json(request)}"
     for table in read_resources("AWS::DynamoDB::Table"):
         for item in surroundings.items(table):
-            yield f"wrote to {table}: {_pretty(item)}"
+            yield f"wrote to {table}: {_json(item)}"
     for queue in read_resources("AWS::SQS::Queue"):
         for message in surroundings.messages(queue):
             yield f"sent to {queue}: {message['Body']}"
@@ -126,8 +123,8 @@ def _section(title: str, text: str) -> None:
     print(f"\n{title}\n{'-' * len(title)}\n{text}")
 
 
-def _pretty(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
+def _json(value: Any, indent: int | None = None) -> str:
+    return json.dumps(value, indent=indent, ensure_ascii=False, default=str)
 
 
 if __name__ == "__main__":

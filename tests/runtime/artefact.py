@@ -88,8 +88,14 @@ def _read_stacks(template: Path, values: Mapping[str, Any]) -> list[Any]:
     if not template.is_file():
         raise NotBuiltError(f"{template} does not exist: run `make build` first")
     from samcli.lib.providers.sam_stack_provider import SamLocalStackProvider  # type: ignore[import-untyped]
+    from samcli.yamlhelper import yaml_parse  # type: ignore[import-untyped]
 
-    stacks, _ = SamLocalStackProvider.get_stacks(str(template), parameter_overrides=dict(values))
+    # CloudFormation passes every parameter as text; the SAM CLI leaves a Ref to 0.2 unresolved.
+    parameters = yaml_parse(template.read_text()).get("Parameters", {})
+    defaults = {name: str(p["Default"]) for name, p in parameters.items() if "Default" in p}
+    stacks, _ = SamLocalStackProvider.get_stacks(
+        str(template), parameter_overrides={**defaults, **values}
+    )
     return list(stacks)
 
 

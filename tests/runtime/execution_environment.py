@@ -28,12 +28,7 @@ from .runtime_api import Event, RuntimeApi, Signal
 
 REGION = "eu-west-1"
 ACCOUNT_ID = "123456789012"
-CREDENTIALS = {
-    "aws_access_key_id": "testing",
-    "aws_secret_access_key": "testing",
-    "aws_session_token": "testing",
-    "region_name": REGION,
-}
+CREDENTIAL = "testing"  # for key, secret and token: no account can be reached by mistake
 INIT_LIMIT = 10.0  # seconds; Lambda developer guide, "Lambda execution environment lifecycle"
 
 # What the managed Python runtime provides besides the standard library: its interface client
@@ -162,7 +157,9 @@ class ExecutionEnvironment:
         # Later layers overwrite earlier ones in /opt, and all of them come before the runtime.
         layers = [str(layer / "python") for layer in reversed(function.layers)]
         return {
-            **{name.upper(): CREDENTIALS[name] for name in CREDENTIALS if name.startswith("aws_")},
+            "AWS_ACCESS_KEY_ID": CREDENTIAL,
+            "AWS_SECRET_ACCESS_KEY": CREDENTIAL,
+            "AWS_SESSION_TOKEN": CREDENTIAL,
             "AWS_REGION": REGION,
             "AWS_DEFAULT_REGION": REGION,
             "AWS_EXECUTION_ENV": "AWS_Lambda_python3.13",

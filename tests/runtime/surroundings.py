@@ -16,11 +16,13 @@ from typing import Any, Self
 from warnings import catch_warnings, simplefilter
 
 import boto3
+import urllib3
 
 from .artefact import BUILT_TEMPLATE, read_resources
-from .execution_environment import CREDENTIALS, REGION
+from .execution_environment import CREDENTIAL, REGION
 
-SESSION = boto3.Session(**CREDENTIALS)
+SESSION = boto3.Session(CREDENTIAL, CREDENTIAL, CREDENTIAL, REGION)
+COURIER_KEY = "a-key-for-this-machine-only"
 EVENTS_SEEN = "events-seen"  # a queue behind a rule that matches every event of every bus
 
 
@@ -39,6 +41,7 @@ class Surroundings:
         self._server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
         self._server.start()
         self.endpoint = "http://{}:{}".format(*self._server.get_host_and_port())
+        urllib3.request("POST", f"{self.endpoint}/moto-api/reset")  # its state is the process's
         self.client("sqs").create_queue(QueueName=EVENTS_SEEN)
         self.courier.__enter__()
         return self
@@ -154,7 +157,7 @@ class Surroundings:
     def _create_secret(self, logical_id: str, properties: dict[str, Any]) -> dict[str, str]:
         generate = properties.get("GenerateSecretString", {})
         secret = json.loads(generate.get("SecretStringTemplate", "{}"))
-        secret[generate.get("GenerateStringKey", "value")] = "a-key-for-this-machine-only"
+        secret[generate.get("GenerateStringKey", "value")] = COURIER_KEY
         created = self.client("secretsmanager").create_secret(
             Name=logical_id, SecretString=json.dumps(secret)
         )

@@ -4,7 +4,12 @@ from __future__ import annotations
 
 from random import Random
 
-# A message's visibility timeout counts from its receipt and ends at 12 hours (SQS developer guide, "Visibility timeout").
+# Between attempts at the courier: short at first, because one healthy call in five fails; at most two minutes, because
+# the circuit breaker, not patience, is the answer to an outage.
+RETRY_BASE_SECONDS = 2.0
+RETRY_CAP_SECONDS = 120.0
+
+# A message can be hidden for 12 hours at most (SQS developer guide, "Visibility timeout").
 MAXIMUM_VISIBILITY_SECONDS = 43_200
 
 

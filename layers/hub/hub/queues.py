@@ -70,7 +70,9 @@ class DeadLetterQueue:
         self._url = url
         self._client = client
 
-    def send(self, message: Message, *, outcome: str, reason: str, correlation_id: str | None, answer: str = "") -> None:
+    def send(
+        self, message: Message, *, outcome: str, reason: str, correlation_id: str | None, answer: str = ""
+    ) -> None:
         """Copy a message to the dead-letter queue, body untouched, with what people need to know as attributes.
 
         The caller deletes the message afterwards, so a crash in between leaves two copies and never none.

@@ -15,12 +15,12 @@ from typing import Any
 REDACTED = "[redacted]"
 
 # Names of fields, in lower case and without - and _, whose values are people's or are secrets.
-_PRIVATE_FIELDS = frozenset(
-    "customer deliveryaddress name email phone line1 line2 postalcode city "
-    "apikey xapikey authorization cookie password secret token sourceip xforwardedfor".split()
-)
+_PERSONAL_FIELDS = {"customer", "deliveryaddress", "name", "email", "phone", "line1", "line2", "postalcode", "city"}
+_NETWORK_FIELDS = {"sourceip", "xforwardedfor"}
+_SECRET_FIELDS = {"apikey", "xapikey", "authorization", "cookie", "password", "secret", "token"}
+_PRIVATE_FIELDS = _PERSONAL_FIELDS | _NETWORK_FIELDS | _SECRET_FIELDS
 # Payloads that arrive as text: JSON is redacted inside, anything else is replaced by its size and fingerprint.
-_PAYLOAD_FIELDS = frozenset({"body", "messagebody"})
+_PAYLOAD_FIELDS = {"body", "messagebody"}
 _EMAIL = re.compile(r"[\w.+-]+@[\w-]+\.[\w.-]+")
 
 

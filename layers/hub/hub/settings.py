@@ -15,11 +15,9 @@ Settings(courier_url='https://courier.example', courier_timeout=5.0)
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, fields
 from typing import Any, get_type_hints
-
-__all__ = ["SettingsError", "dataclass", "load"]
 
 
 class SettingsError(Exception):
@@ -48,7 +46,7 @@ def load[Settings](kind: type[Settings], environment: Mapping[str, str] = os.env
                 values[field.name] = _PARSERS[types[field.name]](text)
             except ValueError as error:
                 problems.append(f"{name}={text!r} {error}")
-        elif field.default is field.default_factory:  # both MISSING: the field has no default
+        elif field.default is MISSING:
             problems.append(f"{name} is not set")
     if problems:
         raise SettingsError(f"Environment of {kind.__module__}: {'; '.join(problems)}. Set it in template.yaml.")
@@ -76,4 +74,4 @@ def _number(text: str) -> float:
         raise ValueError("must be a number") from None
 
 
-_PARSERS = {str: str, int: _integer, float: _number, bool: _boolean}
+_PARSERS: dict[type, Callable[[str], Any]] = {str: str, int: _integer, float: _number, bool: _boolean}

@@ -1,0 +1,179 @@
+"""The stack under load, on AWS or on this machine: its outputs, its queues and its functions."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import ClientError
+
+from loadtest.ledger import order_id_in
+
+FUNCTIONS = ("Notification", "Delivery", "Sales")
+"""The hub's own functions, by the prefix of their outputs; the courier simulator is not the hub."""
+
+DELIVERY_WORK_QUEUES = ("IngestQueueUrl", "DeliveryQueueUrl")
+"""Queues that an order passes on its way to the courier; not every variant has each."""
+
+SIDE_WORK_QUEUES = ("SalesQueueUrl",)
+
+DELIVERY_DEAD_LETTER_QUEUES = (
+    "IngestDeadLetterQueueUrl",
+    "EventDeadLetterQueueUrl",
+    "DeliveryDeadLetterQueueUrl",
+)
+SIDE_DEAD_LETTER_QUEUES = ("SalesDeadLetterQueueUrl",)
+
+
+class DeployedStack(Protocol):
+    """What a load test needs of a stack; `local.stack.Stack` has it too."""
+
+    name: str
+    outputs: dict[str, str]
+
+    def client(self, service: str) -> Any:
+        """A boto3 client for the account that the stack is in."""
+
+    def api_key(self, output: str = "OrdersApiKeyId") -> str:
+        """The value of the API key whose identifier the stack gives in `output`."""
+
+
+class StackNotFoundError(RuntimeError):
+    """There is no such stack, or it is not this application's; the message says what to do."""
+
+
+@dataclass
+class CloudFormationStack:
+    """A stack in the account, Region and endpoint that boto3 finds in its environment."""
+
+    name: str
+    outputs: dict[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def find(cls, name: str) -> CloudFormationStack:
+        """Read the stack's outputs.
+
+        Raises:
+            StackNotFoundError: If there is no such stack, or it takes no orders.
+        """
+        stack = cls(name)
+        try:
+            [described] = stack.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
+        except ClientError as error:
+            raise StackNotFoundError(
+                f"cannot read stack {name}: {error}. Deploy it first (`make deploy`, or `make up` "
+                "for this machine), and set AWS_ENDPOINT_URL if it is not on AWS."
+            ) from None
+        stack.outputs = {o["OutputKey"]: o["OutputValue"] for o in described.get("Outputs", [])}
+        if "OrdersUrl" not in stack.outputs:
+            raise StackNotFoundError(f"stack {name} has no output OrdersUrl: it is not an event hub")
+        return stack
+
+    def client(self, service: str) -> Any:
+        """A boto3 client that waits its turn when the account's API limits are reached."""
+        config = Config(retries={"mode": "adaptive", "max_attempts": 10})
+        return boto3.client(service, config=config)  # type: ignore[call-overload]
+
+    def api_key(self, output: str = "OrdersApiKeyId") -> str:
+        """The value of the API key whose identifier the stack gives in `output`."""
+        key = self.client("apigateway").get_api_key(apiKey=self.outputs[output], includeValue=True)
+        return str(key["value"])
+
+
+def parameters(stack: DeployedStack) -> dict[str, str]:
+    """The template parameters that the stack was deployed with, as CloudFormation has them."""
+    described = stack.client("cloudformation").describe_stacks(StackName=stack.name)["Stacks"][0]
+    return {p["ParameterKey"]: p["ParameterValue"] for p in described.get("Parameters", [])}
+
+
+def messages(stack: DeployedStack, queues: tuple[str, ...]) -> dict[str, int]:
+    """Messages in each queue, visible, in flight and delayed together.
+
+    The figures of SQS are approximate and settle within a minute after the last change (SQS API,
+    GetQueueAttributes).
+    """
+    sqs = stack.client("sqs")
+    states = ("", "NotVisible", "Delayed")
+    names = [f"ApproximateNumberOfMessages{state}" for state in states]
+    return {
+        queue: sum(
+            int(value)
+            for value in sqs.get_queue_attributes(
+                QueueUrl=stack.outputs[queue], AttributeNames=names
+            )["Attributes"].values()
+        )
+        for queue in queues
+        if stack.outputs.get(queue)
+    }
+
+
+def dead_letters(stack: DeployedStack, queues: tuple[str, ...]) -> dict[str, str | None]:
+    """Peek at every message: message id to the order id in it, None where there is none.
+
+    Each message is hidden for a moment while the others are read, and shown again at the end.
+    """
+    sqs = stack.client("sqs")
+    found: dict[str, str | None] = {}
+    for queue in queues:
+        url = stack.outputs.get(queue)
+        if not url:
+            continue
+        receipts: list[str] = []
+        while batch := sqs.receive_message(
+            QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=60, WaitTimeSeconds=1
+        ).get("Messages"):
+            for message in batch:
+                found[message["MessageId"]] = order_id_in(message["Body"])
+                receipts.append(message["ReceiptHandle"])
+        for receipt in receipts:
+            sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=receipt, VisibilityTimeout=0)
+    return found
+
+
+@dataclass(frozen=True)
+class CourierEntry:
+    """What the courier knows of an order: accepted calls with an effect, and when the first was."""
+
+    effects: int
+    first_accepted_at: float
+
+
+def courier_orders(stack: DeployedStack) -> dict[str, CourierEntry]:
+    """Every order the courier has accepted, by order id, from the simulator's own table."""
+    orders: dict[str, CourierEntry] = {}
+    for item in _courier_items(stack):
+        effects = int(item["effects"]["N"])
+        first = float(item["first_accepted_at"]["N"])
+        order_id = item["order_id"]["S"]
+        if order_id in orders:  # accepted under two idempotency keys
+            effects += orders[order_id].effects
+            first = min(first, orders[order_id].first_accepted_at)
+        orders[order_id] = CourierEntry(effects, first)
+    return orders
+
+
+def _courier_items(stack: DeployedStack) -> Iterator[Mapping[str, Any]]:
+    pages = stack.client("dynamodb").get_paginator("scan").paginate(
+        TableName=stack.outputs["CourierTableName"],
+        FilterExpression="begins_with(pk, :order) AND attribute_exists(first_accepted_at)",
+        ExpressionAttributeValues={":order": {"S": "order#"}},
+        ProjectionExpression="order_id, effects, first_accepted_at",
+        ConsistentRead=True,
+    )
+    for page in pages:
+        yield from page["Items"]
+
+
+def function_configuration(stack: DeployedStack, output: str) -> dict[str, Any]:
+    """Lambda's configuration of the function whose name the stack gives in `output`."""
+    name = stack.outputs[output]
+    return dict(stack.client("lambda").get_function_configuration(FunctionName=name))
+
+
+def to_json(value: Any) -> str:
+    """JSON as the reports write it."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
