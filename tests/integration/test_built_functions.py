@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hub.events import check
 
+from hub.events import check
 from local.stack import ROOT, build
 from tests.runtime import BuiltFunction, ExecutionEnvironment, Invocation, read_functions
 from tests.runtime.surroundings import COURIER_KEY, Surroundings

@@ -11,6 +11,8 @@ and secret, made from the template, in an AWS simulator in this process, and a c
 everything; afterwards the events, items and calls that it left there are shown.
 """
 
+# ruff: noqa: T201 (what it prints is what it is for)
+
 import argparse
 import json
 import os
@@ -22,7 +24,7 @@ from typing import Any
 
 from local.stack import StackError, build
 
-from .artefact import ROOT, BuiltFunction, PhysicalIds, read_functions, read_resources
+from .artefact import ROOT, BuiltFunction, PhysicalIds, read_functions
 from .execution_environment import ExecutionEnvironment, Invocation
 from .surroundings import Surroundings
 
@@ -111,10 +113,10 @@ def _effects(surroundings: Surroundings) -> Iterator[str]:
         yield f"published {event['detail-type']}: {_json(event['detail'])}"
     for request in surroundings.courier.requests:
         yield f"called the courier: {_json(request)}"
-    for table in read_resources("AWS::DynamoDB::Table"):
+    for table in surroundings.logical_ids("AWS::DynamoDB::Table"):
         for item in surroundings.items(table):
             yield f"wrote to {table}: {_json(item)}"
-    for queue in read_resources("AWS::SQS::Queue"):
+    for queue in surroundings.logical_ids("AWS::SQS::Queue"):
         for message in surroundings.messages(queue):
             yield f"sent to {queue}: {message['Body']}"
 

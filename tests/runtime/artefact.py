@@ -57,8 +57,13 @@ def read_functions(
     """
     # The SAM CLI takes two seconds to import, which tests of the runtime alone need not wait for.
     from samcli.lib.providers.sam_function_provider import SamFunctionProvider  # type: ignore[import-untyped]
+    from samcli.lib.providers.sam_stack_provider import SamLocalStackProvider  # type: ignore[import-untyped]
 
-    stacks = _read_stacks(template, {**(parameters or {}), **(physical_ids or {})})
+    # CloudFormation passes every parameter as text; the SAM CLI leaves a Ref to 0.2 unresolved.
+    declared = _read_template(template).get("Parameters", {})
+    defaults = {name: str(p["Default"]) for name, p in declared.items() if "Default" in p}
+    values = {**defaults, **(parameters or {}), **(physical_ids or {})}
+    stacks, _ = SamLocalStackProvider.get_stacks(str(template), parameter_overrides=values)
     provider = SamFunctionProvider(stacks, ignore_code_extraction_warnings=True)
     return {
         function.name: BuiltFunction(
@@ -74,29 +79,17 @@ def read_functions(
     }
 
 
-def read_resources(resource_type: str, template: Path = BUILT_TEMPLATE) -> dict[str, Any]:
-    """The properties of every resource of a CloudFormation type, by logical ID."""
-    (stack,) = _read_stacks(template, {})
-    return {
-        logical_id: resource.get("Properties", {})
-        for logical_id, resource in stack.resources.items()
-        if resource["Type"] == resource_type
-    }
+def read_resources(template: Path = BUILT_TEMPLATE) -> dict[str, dict[str, Any]]:
+    """The resources of a built template as they stand there, by logical ID."""
+    return dict(_read_template(template)["Resources"])
 
 
-def _read_stacks(template: Path, values: Mapping[str, Any]) -> list[Any]:
-    if not template.is_file():
-        raise NotBuiltError(f"{template} does not exist: run `make build` first")
-    from samcli.lib.providers.sam_stack_provider import SamLocalStackProvider  # type: ignore[import-untyped]
+def _read_template(template: Path) -> dict[str, Any]:
     from samcli.yamlhelper import yaml_parse  # type: ignore[import-untyped]
 
-    # CloudFormation passes every parameter as text; the SAM CLI leaves a Ref to 0.2 unresolved.
-    parameters = yaml_parse(template.read_text()).get("Parameters", {})
-    defaults = {name: str(p["Default"]) for name, p in parameters.items() if "Default" in p}
-    stacks, _ = SamLocalStackProvider.get_stacks(
-        str(template), parameter_overrides={**defaults, **values}
-    )
-    return list(stacks)
+    if not template.is_file():
+        raise NotBuiltError(f"{template} does not exist: run `make build` first")
+    return dict(yaml_parse(template.read_text()))
 
 
 def _as_text(variables: Mapping[str, Any]) -> dict[str, str]:

@@ -83,23 +83,25 @@ class _RequestHandler(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         if self.path != f"{PREFIX}invocation/next":
-            return self._answer(HTTPStatus.NOT_FOUND, b"{}")
+            self._answer(HTTPStatus.NOT_FOUND, b"{}")
+            return
         self.api.signals.put(Signal("ready"))
         event = self.api.events.get()
         if event is None:
             self.close_connection = True
-            return
-        self._answer(HTTPStatus.OK, event.body, event.headers)
+        else:
+            self._answer(HTTPStatus.OK, event.body, event.headers)
 
     def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        payload = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         match self.path.removeprefix(PREFIX).split("/"):
             case ["invocation", request_id, ("response" | "error") as kind]:
-                signal = Signal(kind, json.loads(body), request_id)
+                signal = Signal(kind, payload, request_id)
             case ["init", "error"]:
-                signal = Signal("init error", json.loads(body))
+                signal = Signal("init error", payload)
             case _:
-                return self._answer(HTTPStatus.NOT_FOUND, b"{}")
+                self._answer(HTTPStatus.NOT_FOUND, b"{}")
+                return
         self._answer(HTTPStatus.ACCEPTED, b'{"status":"OK"}')
         self.api.signals.put(signal)
 
@@ -113,5 +115,5 @@ class _RequestHandler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *_: Any) -> None:
         """Keep the server's access log out of the function's log."""

@@ -60,6 +60,10 @@ class Surroundings:
         return {"AWS_ENDPOINT_URL": self.endpoint, "COURIER_URL": self.courier.url}
 
     @cached_property
+    def _resources(self) -> dict[str, dict[str, Any]]:
+        return read_resources(self.template)
+
+    @cached_property
     def physical_ids(self) -> dict[str, dict[str, str]]:
         """Creates the template's resources; what Ref and Fn::GetAtt of each would give."""
         created = {
@@ -69,10 +73,14 @@ class Surroundings:
             "AWS::SecretsManager::Secret": self._create_secret,
         }
         return {
-            logical_id: create(logical_id, properties)
+            logical_id: create(logical_id, self._resources[logical_id]["Properties"])
             for resource_type, create in created.items()
-            for logical_id, properties in read_resources(resource_type, self.template).items()
+            for logical_id in self.logical_ids(resource_type)
         }
+
+    def logical_ids(self, resource_type: str) -> list[str]:
+        """The template's resources of a CloudFormation type."""
+        return [key for key, value in self._resources.items() if value["Type"] == resource_type]
 
     def sqs_event(self, queue: str, bodies: list[str]) -> dict[str, Any]:
         """An event of messages that really are in flight, so that the function may delete or
@@ -213,5 +221,5 @@ class _CourierHandler(BaseHTTPRequestHandler):
         self.end_headers()
         self.wfile.write(answer)
 
-    def log_message(self, format: str, *args: Any) -> None:
+    def log_message(self, *_: Any) -> None:
         """The caller's log tells what was called."""

@@ -1,0 +1,140 @@
+# The two commands to begin with: `make demo` and `make test`. `make help` shows all.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+
+export SAM_CLI_TELEMETRY := 0
+export ARTILLERY_DISABLE_TELEMETRY := true
+export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
+export UV_PYTHON_DOWNLOADS := never
+export UV_LINK_MODE := copy
+# The functions' interpreter comes first on PATH, so that `sam build` finds it wherever it was installed.
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+FUNCTIONS := $(notdir $(wildcard functions/*))
+TOOLS := .venv/.installed
+EMULATOR := .venv-emulator/.installed
+ARTILLERY := loadtest/node_modules/.installed
+
+##@ Begin here
+
+demo: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Set up, deploy both variants on this machine, send both the same load, compare
+	python -m loadtest demo
+
+test: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Set up and run every test (minutes)
+	pytest tests/unit tests/template -n 2 --cov --cov-report=term
+	pytest tests/runtime tests/conformance tests/integration
+
+##@ Develop
+
+setup: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Install everything into this folder, and nothing elsewhere
+
+test-unit: $(TOOLS) ## Run the tests that need seconds: units and template
+	pytest tests/unit tests/template -n 2
+
+lint: $(TOOLS) ## Check code, types and template
+	ruff check .
+	ruff format --check .
+	mypy --package hub
+	for name in $(FUNCTIONS); do MYPYPATH=layers/hub:functions/$$name mypy functions/$$name; done
+	mypy local loadtest tests/runtime
+	cfn-lint
+	sam validate --lint
+	sam validate --region eu-west-1
+
+format: $(TOOLS) ## Format the code
+	ruff check --fix .
+	ruff format .
+
+build: $(TOOLS) ## Package the stack as it goes to AWS
+	sam build
+
+invoke: $(TOOLS) build ## Run one function on its sample event: make invoke FUNCTION=delivery [EVENT=file]
+	@test -n "$(FUNCTION)" || { echo "Say which: make invoke FUNCTION=<$(subst $() ,|,$(FUNCTIONS))>"; exit 2; }
+	python -m tests.runtime invoke $(FUNCTION) $(if $(EVENT),--event $(EVENT))
+
+##@ Run on this machine
+
+up: $(TOOLS) $(EMULATOR) ## Start the emulator and deploy: make up [VARIANT=flow-control|no-flow-control|both]
+	python -m local up --variant $(or $(VARIANT),flow-control)
+
+down: $(TOOLS) ## Stop what make up started, and nothing else
+	python -m local down
+
+status: $(TOOLS) ## Show what is running
+	python -m local status
+
+logs: $(TOOLS) ## Show the logs of the emulator and of the functions
+	python -m local logs
+
+##@ Run on AWS
+
+deploy: $(TOOLS) build ## Deploy with flow control, to the account and Region of your credentials
+	sam deploy
+
+deploy-no-flow-control: $(TOOLS) build ## Deploy the variant without flow control beside it
+	sam deploy --config-env no-flow-control
+
+loadtest: $(TOOLS) $(ARTILLERY) ## Load a deployed stack: make loadtest [STACK=event-hub] [PROFILE=published|short]
+	python -m loadtest run --stack $(or $(STACK),event-hub) --profile $(or $(PROFILE),published)
+
+##@ Look after the repository
+
+lock: $(TOOLS) ## Resolve all dependencies anew, to their newest releases
+	for set in uv dev emulator; do \
+		uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --python .venv/bin/python \
+			requirements/$$set.in --output-file requirements/$$set.txt; done
+	uv pip compile --quiet --upgrade --generate-hashes --no-header --no-annotate --python .venv/bin/python \
+		$(addprefix --no-emit-package ,botocore jmespath python-dateutil six) \
+		layers/dependencies/requirements.in --output-file layers/dependencies/requirements.txt
+
+clean: ## Remove what was installed and built here
+	rm -rf .venv .venv-emulator .aws-sam .local loadtest/node_modules loadtest/out .coverage .*_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## Show this
+	@awk 'BEGIN { FS = ":.*## " } \
+		/^##@ / { printf "\n\033[1m%s\033[0m\n", substr($$0, 5) } \
+		/^[a-z-]+:.*## / { printf "  \033[36m%-24s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+# ------------------------------------------------------------------------------------------------------- installing
+
+# Python 3.13 is the functions' runtime: from PATH (without the .venv that is about to be replaced), or from pyenv.
+define find_python
+$$(PATH="$${PATH#*:}"; if command -v python3.13 >/dev/null && python3.13 -c '' 2>/dev/null; then command -v python3.13; \
+elif command -v pyenv >/dev/null; then \
+version=$$(pyenv versions --bare | grep -E '^3\.13(\.|$$)' | tail -n 1); \
+if [ -n "$$version" ]; then PYENV_VERSION=$$version pyenv which python3.13; fi; fi)
+endef
+
+.venv/bin/uv: requirements/uv.txt
+	@python=$(find_python); \
+	if [ -z "$$python" ]; then \
+		echo "Python 3.13 is missing, the runtime of the functions. Install it, for example with" \
+			"'pyenv install 3.13', 'brew install python@3.13' or 'apt install python3.13-venv', and try again."; exit 1; fi; \
+	echo "Setting up with $$("$$python" --version)"; \
+	"$$python" -m venv --clear .venv
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/uv.txt
+	@touch $@
+
+$(TOOLS): .venv/bin/uv requirements/dev.txt
+	@echo "Installing the tools (SAM CLI, linters, test tools)"
+	@uv pip install --quiet --python .venv/bin/python --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(EMULATOR): $(TOOLS) requirements/emulator.txt
+	@echo "Installing the AWS emulator"
+	@uv venv --quiet --clear --python .venv/bin/python .venv-emulator
+	@uv pip install --quiet --python .venv-emulator/bin/python --require-hashes -r requirements/emulator.txt
+	@touch $@
+
+$(ARTILLERY): loadtest/package-lock.json loadtest/package.json
+	@command -v npm >/dev/null || { \
+		echo "Node.js 20 or newer with npm is missing, which runs the load test. Install it and try again."; exit 1; }
+	@echo "Installing artillery"
+	@npm ci --prefix loadtest --no-audit --no-fund --loglevel=error
+	@touch $@
+
+.PHONY: demo test setup test-unit lint format build invoke up down status logs deploy deploy-no-flow-control loadtest \
+	lock clean help

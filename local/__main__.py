@@ -1,0 +1,236 @@
+"""Command line: `python -m local up|down|status|logs`."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from local.stack import (
+    CREDENTIALS,
+    REGION,
+    ROOT,
+    VARIANTS,
+    EmulatorSettings,
+    RunningEmulator,
+    Stack,
+    StackError,
+    write_record,
+)
+
+RECORDS = ROOT / ".local"
+console = Console(highlight=False)
+
+
+def main() -> int:
+    """Run one command. Returns the exit status."""
+    arguments = parse()
+    try:
+        return int(arguments.run(arguments))
+    except StackError as error:
+        console.print(f"[red]{escape(str(error))}[/red]")
+        return 1
+    except KeyboardInterrupt:
+        console.print("stopped")
+        return 130
+
+
+def parse() -> argparse.Namespace:
+    """The command line's arguments; `run` is the command's function."""
+    parser = argparse.ArgumentParser(prog="python -m local", description=__doc__)
+    commands = parser.add_subparsers(required=True)
+
+    command = commands.add_parser("up", help="start the emulator and deploy the stack to it")
+    command.add_argument("--variant", choices=[*VARIANTS, "both"], default="flow-control")
+    command.add_argument("--parameter", action="append", default=[], metavar="NAME=VALUE")
+    command.add_argument(
+        "--async-retry-seconds",
+        type=float,
+        default=60.0,
+        help="wait before the first retry of a failed asynchronous invocation (60 on AWS)",
+    )
+    command.add_argument("--show-key", action="store_true", help="print the API key in full")
+    command.set_defaults(run=up)
+
+    command = commands.add_parser("down", help="stop what `up` started")
+    command.set_defaults(run=down)
+
+    command = commands.add_parser("status", help="show what runs")
+    command.add_argument("--show-key", action="store_true", help="print the API key in full")
+    command.set_defaults(run=status)
+
+    command = commands.add_parser("logs", help="show the functions' logs and the emulator's")
+    command.add_argument("--follow", action="store_true", help="go on until Ctrl-C")
+    command.add_argument("--minutes", type=float, default=5.0, help="how far to look back")
+    command.set_defaults(run=logs)
+
+    for command in commands.choices.values():
+        command.add_argument("--name", default="hub", help="name of this copy, for several at once")
+    return parser.parse_args()
+
+
+def up(arguments: argparse.Namespace) -> int:
+    """Start an emulator (or use the one that runs under this name) and deploy."""
+    started = time.monotonic()
+    record = read_record(arguments.name)
+    emulator = attach(record) if record else None
+    fresh = emulator is None or not emulator.alive
+    if emulator is None or fresh:
+        if emulator is not None:
+            emulator.stop()
+        settings = EmulatorSettings(async_retry_base_seconds=arguments.async_retry_seconds)
+        emulator = RunningEmulator.start(settings, detached=True, progress=say)
+    stacks = [] if fresh or record is None else list(record["stacks"])
+    try:
+        variants = list(VARIANTS) if arguments.variant == "both" else [arguments.variant]
+        own = dict(pair.split("=", 1) for pair in arguments.parameter)
+        wanted = {f"{arguments.name}-{variant}": VARIANTS[variant] | own for variant in variants}
+        emulator.deploy_all(wanted)
+        stacks = list(dict.fromkeys([*stacks, *wanted]))
+        write_record(
+            record_path(arguments.name), {"emulator": emulator.to_json(), "stacks": stacks}
+        )
+    except BaseException:
+        if fresh:
+            emulator.stop()
+        raise
+    say(f"ready after {time.monotonic() - started:.0f} s")
+    for name in stacks:
+        show(emulator.stack(name), arguments.show_key)
+    show_environment(emulator)
+    return 0
+
+
+def down(arguments: argparse.Namespace) -> int:
+    """Stop the emulator of this name; nothing else is touched."""
+    record = read_record(arguments.name)
+    if record is None:
+        say(f"nothing runs under the name {arguments.name}")
+        return 0
+    attach(record).stop()
+    record_path(arguments.name).unlink(missing_ok=True)
+    say(f"{arguments.name} is stopped, and its temporary state is gone")
+    return 0
+
+
+def status(arguments: argparse.Namespace) -> int:
+    """Show every stack of this name. Returns 1 when nothing runs."""
+    record = read_record(arguments.name)
+    if record is None:
+        say(f"nothing runs under the name {arguments.name}; `make up` starts it")
+        return 1
+    emulator = attach(record)
+    emulator.check()
+    for name in record["stacks"]:
+        show(emulator.stack(name), arguments.show_key)
+    show_environment(emulator)
+    return 0
+
+
+def logs(arguments: argparse.Namespace) -> int:
+    """Print the functions' log lines in the order of their times, and the emulator's log."""
+    record = read_record(arguments.name)
+    if record is None:
+        say(f"nothing runs under the name {arguments.name}; `make up` starts it")
+        return 1
+    emulator = attach(record)
+    if emulator.log.exists():
+        console.print(escape(emulator.log_tail(20)), style="dim")
+    emulator.check()
+    since = int((time.time() - arguments.minutes * 60) * 1000)
+    seen: set[str] = set()
+    while True:
+        events = [
+            event for name in record["stacks"] for event in log_events(emulator.stack(name), since)
+        ]
+        for event in sorted(events, key=lambda event: int(event["timestamp"])):
+            if event["eventId"] not in seen:
+                seen.add(event["eventId"])
+                print_event(event)
+        if not arguments.follow:
+            return 0
+        time.sleep(1)
+        emulator.check()
+        since = max([since, *(int(event["timestamp"]) - 5000 for event in events)])
+
+
+def log_events(stack: Stack, since: int) -> Iterator[dict[str, Any]]:
+    """Log events of every log group of a stack, from `since` (milliseconds) on."""
+    paginator = stack.client("logs").get_paginator("filter_log_events")
+    for logical_id, (kind, group) in stack.resources.items():
+        if kind != "AWS::Logs::LogGroup":
+            continue
+        for page in paginator.paginate(logGroupName=group, startTime=since):
+            for event in page["events"]:
+                yield event | {"source": f"{stack.name} {logical_id.removesuffix('LogGroup')}"}
+
+
+def print_event(event: dict[str, Any]) -> None:
+    """Print one log event with its time and where it comes from."""
+    milliseconds = int(event["timestamp"])
+    clock = time.strftime("%H:%M:%S", time.localtime(milliseconds / 1000))
+    line = escape(str(event["message"]).rstrip().replace("\r", "\n"))
+    console.print(
+        f"[dim]{clock}.{milliseconds % 1000:03d}[/dim] [cyan]{event['source']}[/cyan] {line}",
+        soft_wrap=True,
+    )
+
+
+def show(stack: Stack, show_key: bool) -> None:
+    """Print what one needs to use a stack."""
+    table = Table(title=stack.name, title_justify="left", show_header=False)
+    for name in ("OrdersUrl", "HubBusName", "SalesTableName", "CourierTableName", "CourierUrl"):
+        if name in stack.outputs:
+            table.add_row(name, stack.outputs[name])
+    key = stack.api_key()
+    table.add_row("API key", key if show_key else f"{key[:4]}… (--show-key prints it)")
+    if stack.inert_types:
+        table.add_row("accepted, without effect here", ", ".join(stack.inert_types))
+    console.print(table)
+    shown = key if show_key else "YOUR-KEY"
+    console.print(
+        f"curl -i {stack.outputs['OrdersUrl']} -H 'x-api-key: {shown}' "
+        f"-H 'content-type: application/json' -d @events/order.json",
+        soft_wrap=True,
+    )
+
+
+def show_environment(emulator: RunningEmulator) -> None:
+    """Print the variables that aim AWS tools at the emulator."""
+    console.print()
+    variables = {"AWS_ENDPOINT_URL": emulator.endpoint, "AWS_DEFAULT_REGION": REGION}
+    for name, value in (variables | CREDENTIALS).items():
+        console.print(f"export {name}={value}")
+
+
+def record_path(name: str) -> Path:
+    """Where it is written down what runs under a name."""
+    return RECORDS / f"{name}.json"
+
+
+def read_record(name: str) -> dict[str, Any] | None:
+    """What was started under a name, or None."""
+    path = record_path(name)
+    return json.loads(path.read_text()) if path.exists() else None
+
+
+def attach(record: dict[str, Any]) -> RunningEmulator:
+    """The emulator of a record."""
+    return RunningEmulator.from_json(record["emulator"], progress=say)
+
+
+def say(message: str) -> None:
+    """Print a line of progress."""
+    console.print(f"[dim]{time.strftime('%H:%M:%S')}[/dim] {escape(message)}")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
