@@ -76,7 +76,7 @@ class Load:
         return self.process.poll() is None
 
     def sent(self) -> list[SentOrder]:
-        """The orders that have been answered so far, or given up."""
+        """Read the orders that have been answered so far, or given up."""
         return read_records(self.records.read_text().splitlines())
 
     def finish(self) -> bool:
@@ -103,6 +103,6 @@ class Load:
 
 
 def version() -> str:
-    """The version that is installed."""
+    """Return the version that is installed."""
     package = FOLDER / "node_modules" / "artillery" / "package.json"
     return str(json.loads(package.read_text())["version"])

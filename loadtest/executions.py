@@ -67,9 +67,7 @@ def attempts(calls: Iterable[CourierCall], invocations: Iterable[Invocation]) ->
     delivered: dict[str, dict[str, bool]] = {}
     for call in calls:
         orders = delivered.setdefault(call.request_id, {})
-        orders[call.correlation_id] = orders.get(call.correlation_id, False) or (
-            call.outcome == "delivered"
-        )
+        orders[call.correlation_id] = orders.get(call.correlation_id, False) or (call.outcome == "delivered")
     found: list[Attempt] = []
     for invocation in invocations:
         orders = delivered.get(invocation.request_id, {})
@@ -82,9 +80,7 @@ def attempts(calls: Iterable[CourierCall], invocations: Iterable[Invocation]) ->
 def failures_by_order(made: Iterable[Attempt]) -> Counter[str]:
     """How many attempts of each order (by correlation id) ended without a delivery."""
     return Counter(
-        attempt.correlation_id
-        for attempt in made
-        if attempt.correlation_id is not None and not attempt.delivered
+        attempt.correlation_id for attempt in made if attempt.correlation_id is not None and not attempt.delivered
     )
 
 
@@ -149,7 +145,7 @@ def worst_success(
 
 
 def percentile(values: Iterable[float], share: float) -> float | None:
-    """The smallest value that at least `share` of the values do not exceed (nearest rank).
+    """Return the smallest value that at least `share` of the values do not exceed (nearest rank).
 
     Args:
         values: Any numbers; None is returned for none.

@@ -79,7 +79,7 @@ def settle(
 
 
 def order_id_in(body: str) -> str | None:
-    """The order id in a dead letter: a bare order, or one in the `detail.data` of an event."""
+    """Find the order id in a dead letter: a bare order, or one in the `detail.data` of an event."""
     try:
         message: Any = json.loads(body)
     except ValueError:
@@ -101,7 +101,5 @@ def read_records(lines: Collection[str]) -> list[SentOrder]:
             record = json.loads(line)
         except ValueError:
             continue
-        records.append(
-            SentOrder(record["order_id"], record["sent_at"], record["status"], record["correlation_id"])
-        )
+        records.append(SentOrder(record["order_id"], record["sent_at"], record["status"], record["correlation_id"]))
     return records

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+import time
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,6 +16,9 @@ from loadtest.target import DeployedStack, function_configuration
 
 SLICE_S = 30
 """Seconds of log that one query covers, so that its answer stays below 10,000 lines."""
+
+LATE_S = 60.0
+"""Seconds after which a line that was written is sure to be found."""
 
 REPORT = re.compile(
     r"^REPORT RequestId: (?P<request_id>[0-9a-f-]+)\s+"
@@ -31,36 +36,53 @@ class LogEvent:
     message: str
 
 
-def log_group(stack: DeployedStack, function_output: str) -> str:
-    """The log group that the function writes to."""
-    configuration = function_configuration(stack, function_output)
-    group = configuration.get("LoggingConfig", {}).get("LogGroup")
-    return str(group or f"/aws/lambda/{configuration['FunctionName']}")
+class FunctionLog:
+    """The log of a function, read from a moment on, again and again, without reading it all again.
 
-
-def read(
-    stack: DeployedStack, group: str, phrase: str, begin: float, end: float
-) -> Iterator[LogEvent]:
-    """Lines of a log group that contain a phrase, from one epoch second to another.
-
-    A group that nothing was written to yet has no lines.
+    Args:
+        stack: The stack that the function belongs to.
+        output: The stack's output with the function's name.
+        begin: Epoch second to read from.
     """
-    logs = stack.client("logs")
-    pages = logs.get_paginator("filter_log_events")
-    start_ms, end_ms = int(begin * 1000), int(end * 1000)
-    try:
-        for slice_ms in range(start_ms, end_ms, SLICE_S * 1000):
-            for page in pages.paginate(
-                logGroupName=group,
-                filterPattern=f'"{phrase}"',
-                startTime=slice_ms,
-                endTime=min(slice_ms + SLICE_S * 1000, end_ms) - 1,
-            ):
-                for event in page["events"]:
-                    if phrase in event["message"]:
-                        yield LogEvent(event["timestamp"] / 1000, event["message"])
-    except logs.exceptions.ResourceNotFoundException:
-        return
+
+    def __init__(self, stack: DeployedStack, output: str, begin: float) -> None:
+        configuration = function_configuration(stack, output)
+        group = configuration.get("LoggingConfig", {}).get("LogGroup")
+        self._group = str(group or f"/aws/lambda/{configuration['FunctionName']}")
+        self._logs = stack.client("logs")
+        self._begin = begin
+        self._read_until: dict[str, float] = {}
+        self._events: dict[str, dict[LogEvent, None]] = {}
+
+    def read(self, phrase: str) -> list[LogEvent]:
+        """Every line so far that contains a phrase.
+
+        Lines may appear late, so the last minute is read anew. A log group that nothing was written
+        to yet has no lines.
+        """
+        now = time.time()
+        begin = max(self._begin, self._read_until.get(phrase, self._begin) - LATE_S)
+        events = self._events.setdefault(phrase, {})
+        events.update(dict.fromkeys(self._query(phrase, begin, now)))
+        self._read_until[phrase] = now
+        return list(events)
+
+    def _query(self, phrase: str, begin: float, end: float) -> Iterator[LogEvent]:
+        pages = self._logs.get_paginator("filter_log_events")
+        edges = [*range(int(begin * 1000), int(end * 1000), SLICE_S * 1000), int(end * 1000) + 1]
+        try:
+            for start_ms, end_ms in itertools.pairwise(edges):
+                for page in pages.paginate(
+                    logGroupName=self._group,
+                    filterPattern=f'"{phrase}"',
+                    startTime=start_ms,
+                    endTime=end_ms - 1,
+                ):
+                    for event in page["events"]:
+                        if phrase in event["message"]:
+                            yield LogEvent(event["timestamp"] / 1000, event["message"])
+        except self._logs.exceptions.ResourceNotFoundException:
+            return
 
 
 def parse_invocations(reports: Iterable[LogEvent], failed: set[str]) -> list[Invocation]:
@@ -103,7 +125,7 @@ def parse_failures(diagnostics: Iterable[LogEvent]) -> set[str]:
 
 
 def parse_calls(lines: Iterable[LogEvent]) -> list[CourierCall]:
-    """Calls to the courier from the delivery function's log."""
+    """Read calls to the courier from the delivery function's log."""
     return [
         CourierCall(
             at=_moment(line, event.timestamp),
@@ -117,7 +139,7 @@ def parse_calls(lines: Iterable[LogEvent]) -> list[CourierCall]:
 
 
 def _structured(event: LogEvent) -> dict[str, Any]:
-    """A line of the functions' logger; {} for anything else, such as a line of the platform."""
+    """Parse a line of the functions' logger; {} for anything else, such as a line of the platform."""
     try:
         line = json.loads(event.message)
     except ValueError:

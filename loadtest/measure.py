@@ -103,7 +103,7 @@ class Measurement:
     delivered: list[float]
 
     def meta(self) -> dict[str, Any]:
-        """The details and series, as JSON takes them."""
+        """Return the details and series, as JSON takes them."""
         return asdict(self.details) | {
             "series": {
                 "concurrency": [[round(at, 3), n] for at, n in self.concurrency],
@@ -127,74 +127,53 @@ class Evidence:
     spent_after: int | None
 
 
+def attempts_of(stack: DeployedStack) -> int | None:
+    """How often an order is tried before it is given up; None where a queue holds it until then."""
+    return None if stack.outputs.get("DeliveryQueueUrl") else ASYNC_ATTEMPTS
+
+
 def collect(stack: DeployedStack, sent: Sequence[SentOrder]) -> Evidence:
     """Read the courier's table, the queues and the logs of a stack after a run."""
     begin = min((order.sent_at for order in sent), default=time.time()) - CLOCK_RESERVE_S
-    end = time.time() + CLOCK_RESERVE_S
-    delivery_calls, delivery_failed = read_delivery(stack, begin, end)
-    invocations = {
-        function: logs.parse_invocations(
-            logs.read(
-                stack,
-                logs.log_group(stack, f"{function}FunctionName"),
-                "REPORT RequestId",
-                begin,
-                end,
-            ),
-            delivery_failed if function == "Delivery" else set(),
-        )
-        for function in target.FUNCTIONS
-    }
+    log = {function: logs.FunctionLog(stack, f"{function}FunctionName", begin) for function in target.FUNCTIONS}
+    failed = logs.parse_failures(log["Delivery"].read("diagnostics"))
     return Evidence(
         sent=sent,
         courier=target.courier_orders(stack),
         dead_letters=target.dead_letters(stack, target.DELIVERY_DEAD_LETTER_QUEUES),
         side_dead_letters=sum(target.messages(stack, target.SIDE_DEAD_LETTER_QUEUES).values()),
         waiting=sum(target.messages(stack, target.DELIVERY_WORK_QUEUES).values()),
-        invocations=invocations,
-        calls=delivery_calls,
-        spent_after=None if stack.outputs.get("DeliveryQueueUrl") else ASYNC_ATTEMPTS,
+        invocations={
+            function: logs.parse_invocations(
+                log[function].read("REPORT RequestId"), failed if function == "Delivery" else set()
+            )
+            for function in target.FUNCTIONS
+        },
+        calls=logs.parse_calls(log["Delivery"].read("courier call")),
+        spent_after=attempts_of(stack),
     )
 
 
-def read_delivery(
-    stack: DeployedStack, begin: float, end: float
-) -> tuple[list[CourierCall], set[str]]:
-    """The delivery function's calls, and the request ids of its failed invocations."""
-    group = logs.log_group(stack, "DeliveryFunctionName")
-    calls = logs.parse_calls(logs.read(stack, group, "courier call", begin, end))
-    failed = logs.parse_failures(logs.read(stack, group, "diagnostics", begin, end))
-    return calls, failed
-
-
-def spent_orders(
-    sent: Sequence[SentOrder], made: Sequence[Attempt], spent_after: int | None
-) -> set[str]:
+def spent_orders(sent: Sequence[SentOrder], made: Sequence[Attempt], spent_after: int | None) -> set[str]:
     """Order ids whose last asynchronous attempt has failed; none where a queue holds the orders."""
     if spent_after is None:
         return set()
     failures = executions.failures_by_order(made)
-    return {
-        order.order_id
-        for order in sent
-        if order.correlation_id and failures[order.correlation_id] >= spent_after
-    }
+    return {order.order_id for order in sent if order.correlation_id and failures[order.correlation_id] >= spent_after}
 
 
-def summarise(evidence: Evidence, *, drain_s: float, drained: bool, quiet: bool) -> Measurement:
+def summarise(evidence: Evidence, *, drain_s: float, drained: bool) -> Measurement:
     """Work out a run's figures.
 
     Args:
         evidence: What was read from the stack.
         drain_s: Seconds from the end of the load until the run was measured.
         drained: Whether nothing was on its way any more.
-        quiet: Whether the longest wait between two asynchronous attempts has passed without any, so
-            that an order that nothing holds will not come back.
     """
     sent = evidence.sent
     delivery = evidence.invocations["Delivery"]
     made = executions.attempts(evidence.calls, delivery)
-    ledger = _ledger(evidence, made, quiet=quiet or drained)
+    ledger = _ledger(evidence, made, drained=drained)
     delays = [
         evidence.courier[order.order_id].first_accepted_at - order.sent_at
         for order in sent
@@ -242,11 +221,10 @@ def summarise(evidence: Evidence, *, drain_s: float, drained: bool, quiet: bool)
     )
 
 
-def _ledger(evidence: Evidence, made: Sequence[Attempt], *, quiet: bool) -> Ledger:
-    """Settle the orders; without a delivery queue, whatever may still be retried is in flight."""
-    waiting = evidence.waiting
-    if evidence.spent_after is not None and not quiet:
-        waiting = len(evidence.sent)
+def _ledger(evidence: Evidence, made: Sequence[Attempt], *, drained: bool) -> Ledger:
+    """Settle the orders; what Lambda may still try again by itself is in flight, in no queue."""
+    retries_pending = evidence.spent_after is not None and not drained
+    waiting = len(evidence.sent) if retries_pending else evidence.waiting
     return settle(
         evidence.sent,
         {order_id: entry.effects for order_id, entry in evidence.courier.items()},

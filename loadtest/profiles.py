@@ -93,7 +93,7 @@ class Profile:
         return max(max(phase.start_rate, phase.end_rate) for phase in self.phases)
 
     def scaled(self, scale: Scale, name: str | None = None) -> Profile:
-        """The same shape with other times and rates; whole seconds, as artillery ramps by them."""
+        """Return the same shape with other times and rates; whole seconds, as artillery ramps by them."""
         return Profile(
             name=name or self.name,
             phases=tuple(
@@ -136,7 +136,7 @@ class Profile:
             begin += phase.duration_s
 
     def artillery_phases(self) -> list[dict[str, Any]]:
-        """The phases in artillery's terms."""
+        """Put the phases in artillery's terms."""
         phases: list[dict[str, Any]] = []
         for phase in self.phases:
             entry = {"name": phase.name, "duration": phase.duration_s, "arrivalRate": phase.start_rate}

@@ -36,10 +36,10 @@ class DeployedStack(Protocol):
     outputs: dict[str, str]
 
     def client(self, service: str) -> Any:
-        """A boto3 client for the account that the stack is in."""
+        """Return a boto3 client for the account that the stack is in."""
 
     def api_key(self, output: str = "OrdersApiKeyId") -> str:
-        """The value of the API key whose identifier the stack gives in `output`."""
+        """Read the value of the API key whose identifier the stack gives in `output`."""
 
 
 class StackNotFoundError(RuntimeError):
@@ -74,18 +74,18 @@ class CloudFormationStack:
         return stack
 
     def client(self, service: str) -> Any:
-        """A boto3 client that waits its turn when the account's API limits are reached."""
+        """Return a boto3 client that waits its turn when the account's API limits are reached."""
         config = Config(retries={"mode": "adaptive", "max_attempts": 10})
         return boto3.client(service, config=config)  # type: ignore[call-overload]
 
     def api_key(self, output: str = "OrdersApiKeyId") -> str:
-        """The value of the API key whose identifier the stack gives in `output`."""
+        """Read the value of the API key whose identifier the stack gives in `output`."""
         key = self.client("apigateway").get_api_key(apiKey=self.outputs[output], includeValue=True)
         return str(key["value"])
 
 
 def parameters(stack: DeployedStack) -> dict[str, str]:
-    """The template parameters that the stack was deployed with, as CloudFormation has them."""
+    """Read the template parameters that the stack was deployed with, as CloudFormation has them."""
     described = stack.client("cloudformation").describe_stacks(StackName=stack.name)["Stacks"][0]
     return {p["ParameterKey"]: p["ParameterValue"] for p in described.get("Parameters", [])}
 
@@ -102,9 +102,9 @@ def messages(stack: DeployedStack, queues: tuple[str, ...]) -> dict[str, int]:
     return {
         queue: sum(
             int(value)
-            for value in sqs.get_queue_attributes(
-                QueueUrl=stack.outputs[queue], AttributeNames=names
-            )["Attributes"].values()
+            for value in sqs.get_queue_attributes(QueueUrl=stack.outputs[queue], AttributeNames=names)[
+                "Attributes"
+            ].values()
         )
         for queue in queues
         if stack.outputs.get(queue)
@@ -157,12 +157,16 @@ def courier_orders(stack: DeployedStack) -> dict[str, CourierEntry]:
 
 
 def _courier_items(stack: DeployedStack) -> Iterator[Mapping[str, Any]]:
-    pages = stack.client("dynamodb").get_paginator("scan").paginate(
-        TableName=stack.outputs["CourierTableName"],
-        FilterExpression="begins_with(pk, :order) AND attribute_exists(first_accepted_at)",
-        ExpressionAttributeValues={":order": {"S": "order#"}},
-        ProjectionExpression="order_id, effects, first_accepted_at",
-        ConsistentRead=True,
+    pages = (
+        stack.client("dynamodb")
+        .get_paginator("scan")
+        .paginate(
+            TableName=stack.outputs["CourierTableName"],
+            FilterExpression="begins_with(pk, :order) AND attribute_exists(first_accepted_at)",
+            ExpressionAttributeValues={":order": {"S": "order#"}},
+            ProjectionExpression="order_id, effects, first_accepted_at",
+            ConsistentRead=True,
+        )
     )
     for page in pages:
         yield from page["Items"]

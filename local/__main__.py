@@ -95,9 +95,7 @@ def up(arguments: argparse.Namespace) -> int:
         wanted = {f"{arguments.name}-{variant}": VARIANTS[variant] | own for variant in variants}
         emulator.deploy_all(wanted)
         stacks = list(dict.fromkeys([*stacks, *wanted]))
-        write_record(
-            record_path(arguments.name), {"emulator": emulator.to_json(), "stacks": stacks}
-        )
+        write_record(record_path(arguments.name), {"emulator": emulator.to_json(), "stacks": stacks})
     except BaseException:
         if fresh:
             emulator.stop()
@@ -148,9 +146,7 @@ def logs(arguments: argparse.Namespace) -> int:
     since = int((time.time() - arguments.minutes * 60) * 1000)
     seen: set[str] = set()
     while True:
-        events = [
-            event for name in record["stacks"] for event in log_events(emulator.stack(name), since)
-        ]
+        events = [event for name in record["stacks"] for event in log_events(emulator.stack(name), since)]
         for event in sorted(events, key=lambda event: int(event["timestamp"])):
             if event["eventId"] not in seen:
                 seen.add(event["eventId"])

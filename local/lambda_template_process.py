@@ -121,9 +121,7 @@ def initialise(control: socket.socket) -> Any:
     from awslambdaric.lambda_runtime_exception import FaultException
 
     sink = bootstrap.StandardLogSink()
-    bootstrap._setup_logging(
-        bootstrap._AWS_LAMBDA_LOG_FORMAT, bootstrap._AWS_LAMBDA_LOG_LEVEL, sink
-    )
+    bootstrap._setup_logging(bootstrap._AWS_LAMBDA_LOG_FORMAT, bootstrap._AWS_LAMBDA_LOG_LEVEL, sink)
     try:
         handler = bootstrap._get_handler(os.environ["_HANDLER"])
     except FaultException as fault:

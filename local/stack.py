@@ -1,8 +1,8 @@
 """The stack on this machine: start the embedded emulator, build and deploy with SAM, stop.
 
-    with RunningEmulator.start() as emulator:
-        stack = emulator.deploy("orders", {"FlowControl": "enabled"})
-        stack.client("sqs").send_message(QueueUrl=stack.outputs["IngestQueueUrl"], MessageBody="…")
+with RunningEmulator.start() as emulator:
+    stack = emulator.deploy("orders", {"FlowControl": "enabled"})
+    stack.client("sqs").send_message(QueueUrl=stack.outputs["IngestQueueUrl"], MessageBody="…")
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from urllib.request import ProxyHandler, build_opener
 import boto3
 import psutil
 from botocore.config import Config
+from botocore.exceptions import ClientError
 
 from local.gaps.inert_resource_types import INERT_TYPES
 
@@ -103,9 +104,7 @@ class Stack:
 
     def api_key(self, output: str = "OrdersApiKeyId") -> str:
         """The value of the API key whose identifier the stack gives in `output`."""
-        answer = self.client("apigateway").get_api_key(
-            apiKey=self.outputs[output], includeValue=True
-        )
+        answer = self.client("apigateway").get_api_key(apiKey=self.outputs[output], includeValue=True)
         return str(answer["value"])
 
     @cached_property
@@ -208,10 +207,7 @@ class RunningEmulator:
         """Whether the very process that was started still runs."""
         try:
             process = psutil.Process(self.pid)
-            return (
-                abs(process.create_time() - self.started) < 1.0
-                and process.status() != psutil.STATUS_ZOMBIE
-            )
+            return abs(process.create_time() - self.started) < 1.0 and process.status() != psutil.STATUS_ZOMBIE
         except psutil.NoSuchProcess:
             return False
 
@@ -278,7 +274,11 @@ class RunningEmulator:
             command += ["--parameter-overrides", *pairs]
         with artefact_bucket(self):
             process = start_sam(command, self.endpoint, template.parent)
-        finish_sam(process, f"{name}: sam deploy", self)
+        try:
+            finish_sam(process, f"{name}: sam deploy", self)
+        except StackError as error:
+            reasons = self._failures(name)
+            raise StackError(f"{name}: CloudFormation refused\n{reasons}") if reasons else error
         stack = self.stack(name)
         self.progress(f"{name}: deployed in {time.monotonic() - started:.0f} s")
         return stack
@@ -344,6 +344,21 @@ class RunningEmulator:
     ) -> None:
         self.stop()
 
+    def _failures(self, name: str) -> str:
+        """Why resources of a stack failed, a line each; empty when none did."""
+        self.check()
+        events = self.client("cloudformation").get_paginator("describe_stack_events")
+        try:
+            return "\n".join(
+                f"  {event['LogicalResourceId']} ({event['ResourceType']}): "
+                f"{event.get('ResourceStatusReason', 'no reason given')}"
+                for page in events.paginate(StackName=name)
+                for event in page["StackEvents"]
+                if event["ResourceStatus"].endswith("_FAILED")
+            )
+        except ClientError:
+            return ""
+
     def _wait_until_ready(self, timeout: float) -> None:
         opener = build_opener(ProxyHandler({}))
         deadline = time.monotonic() + timeout
@@ -355,8 +370,7 @@ class RunningEmulator:
             except (URLError, OSError):
                 if time.monotonic() > deadline:
                     raise StackError(
-                        f"the emulator does not answer after {timeout:.0f} s; the end of its "
-                        f"log:\n{self.log_tail()}"
+                        f"the emulator does not answer after {timeout:.0f} s; the end of its log:\n{self.log_tail()}"
                     ) from None
                 time.sleep(0.1)
         elsewhere = {address for address in self.listening_addresses() if address[0] != HOST}
@@ -456,9 +470,7 @@ def source_digest(template: Path) -> str:
     sources = [template]
     for folder in ("functions", "layers", "statemachines", "src", "layer"):
         sources += sorted(
-            path
-            for path in (template.parent / folder).rglob("*")
-            if path.is_file() and "__pycache__" not in path.parts
+            path for path in (template.parent / folder).rglob("*") if path.is_file() and "__pycache__" not in path.parts
         )
     for path in sources:
         digest.update(str(path.relative_to(template.parent)).encode() + b"\0")
@@ -494,9 +506,7 @@ def start_sam(command: list[str], endpoint: str | None, folder: Path) -> subproc
     )
 
 
-def finish_sam(
-    process: subprocess.Popen[str], what: str, emulator: RunningEmulator | None
-) -> None:
+def finish_sam(process: subprocess.Popen[str], what: str, emulator: RunningEmulator | None) -> None:
     """Wait for a SAM command; its output is shown in full only when it fails.
 
     Raises:
@@ -528,9 +538,9 @@ def artefact_bucket(emulator: RunningEmulator) -> Iterator[None]:
         while time.monotonic() < deadline:
             names = {
                 summary["StackName"]
-                for summary in cloudformation.list_stacks(
-                    StackStatusFilter=["CREATE_COMPLETE", "UPDATE_COMPLETE"]
-                )["StackSummaries"]
+                for summary in cloudformation.list_stacks(StackStatusFilter=["CREATE_COMPLETE", "UPDATE_COMPLETE"])[
+                    "StackSummaries"
+                ]
             }
             if "aws-sam-cli-managed-default" in names:
                 return

@@ -28,7 +28,12 @@ class Settings:
     courier_url: str
     courier_secret_arn: str
     courier_timeout: float
+    courier_rate: float = 0.0
+    courier_burst: float = 0.0
+    maximum_concurrency: int = 0
+    maximum_receives: int = 0
     delivery_queue_url: str = ""
+    delivery_table_name: str = ""
     dead_letter_queue_url: str = ""
 
 
@@ -49,19 +54,34 @@ def api_key(refused: bool) -> str:
 
 COURIER = Courier(SETTINGS.courier_url, timeout=SETTINGS.courier_timeout, api_key=api_key)
 
-# Each variant imports what it needs: tenacity has no part in the queued one, nor SQS in the direct one.
+# Each variant imports what it needs: tenacity has no part in the queued one, nor have tables and queues in the other.
 if SETTINGS.flow_control == "enabled":
+    from botocore.config import Config
+
+    from hub.pacer import Pacer
+    from hub.pacing import Limits
+    from hub.queues import DeadLetterQueue
+    from once import OnceCourier
     from queued import QueuedDelivery
 
-    from hub.queues import DeadLetterQueue
-
+    # Times out before it costs a batch its time: without the table, delivery goes on at a safe pace.
+    DYNAMODB = boto3.client(
+        "dynamodb", config=Config(connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 2})
+    )
     SQS = boto3.client("sqs")
     deliver: Any = QueuedDelivery(
-        COURIER,
+        OnceCourier(COURIER, SETTINGS.delivery_table_name, DYNAMODB),
+        Pacer(
+            SETTINGS.delivery_table_name,
+            DYNAMODB,
+            Limits(SETTINGS.courier_rate, SETTINGS.courier_burst),
+            executions=SETTINGS.maximum_concurrency,
+        ),
         BUS,
         SQS,
         queue_url=SETTINGS.delivery_queue_url,
         dead_letters=DeadLetterQueue(SETTINGS.dead_letter_queue_url, SQS),
+        maximum_receives=SETTINGS.maximum_receives,
     )
 else:
     from direct import DirectDelivery

@@ -1,20 +1,21 @@
-"""Delivery with flow control: the orders of a batch are called for in parallel, and each ends in one of three ways.
+"""Delivery with flow control: the orders of a batch are called for in parallel, each in its slot of the shared pace.
 
-Delivered orders leave the queue. Orders that the courier will never take, and messages that nobody can read, leave it
-for the dead-letter queue with the reason. All others stay in the queue, hidden for as long as their backoff asks.
+Each ends in one of three ways. Delivered orders leave the queue. Orders that the courier will never take, and messages
+that nobody can read, leave it for the dead-letter queue with the reason. All others stay in the queue, hidden for as
+long as their backoff asks. Nothing sleeps between attempts.
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from random import Random
 from typing import TYPE_CHECKING, Any
 
 from hub.backoff import RETRY_BASE_SECONDS, RETRY_CAP_SECONDS, full_jitter, visibility_seconds
-from hub.courier import Answer, Courier
+from hub.courier import Answer
 from hub.event_bus import EventBus
 from hub.events import (
     ORDER_NOTIFIED,
@@ -27,10 +28,16 @@ from hub.events import (
 )
 from hub.instrument import LambdaContext, MetricUnit, in_parallel, logger, metrics, record_status
 from hub.outcomes import Outcome
+from hub.pacer import Pacer
 from hub.queues import DeadLetterQueue, Message, batch_response, messages
+from once import OnceCourier
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
+
+# A batch for which there is no slot at all is held this long before it goes back, or the next batch would come, and go,
+# at once, and the queue would be leafed through without a call until every order had used up its receives.
+HOLD_SECONDS = 10.0
 
 # What it takes to publish, dead-letter and hide the orders of a batch after the last call, with the SDK's retries.
 SETTLING_SECONDS = 5.0
@@ -48,6 +55,8 @@ class Attempt:
     answer: Answer
     order: Event | None = None
     """None if the message cannot be read."""
+    slot: float | None = None
+    """When its call may begin, on the invocation's clock; None if there was no slot for it."""
 
     @property
     def correlation_id(self) -> str | None:
@@ -60,71 +69,120 @@ class QueuedDelivery:
 
     Args:
         courier: Whom to call.
+        pacer: When to call.
         bus: Where to say what became of an order.
         sqs: A boto3 client of SQS.
         queue_url: The delivery queue.
         dead_letters: Where to send what no retry can mend.
+        maximum_receives: With which receive an order is given up, 1 or more.
         clock: Gives the time in seconds, from any start, and never goes back.
+        sleep: Waits for some seconds.
         random: Source of the jitter.
     """
 
     def __init__(
         self,
-        courier: Courier,
+        courier: OnceCourier,
+        pacer: Pacer,
         bus: EventBus,
         sqs: SQSClient,
         *,
         queue_url: str,
         dead_letters: DeadLetterQueue,
+        maximum_receives: int,
         clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
         random: Random | None = None,
     ) -> None:
         self._courier = courier
+        self._pacer = pacer
         self._bus = bus
         self._sqs = sqs
         self._queue_url = queue_url
         self._dead_letters = dead_letters
+        self._maximum_receives = maximum_receives
         self._clock = clock
+        self._sleep = sleep
         self._random = random or Random()  # noqa: S311 (jitter, not cryptography)
 
     def __call__(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Deliver what can be delivered, and answer which messages go back to the queue."""
-        seconds_left = context.get_remaining_time_in_millis() / 1000
-        last_start = self._clock() + seconds_left - SETTLING_SECONDS - self._courier.timeout
-        attempts = in_parallel(lambda message: self._attempt(message, last_start), messages(event))
+        self._courier.begin(context)
+        last_start = self._last_start(context)
+        attempts = [self._read(message) for message in messages(event)]
+        orders = [attempt for attempt in attempts if attempt.order]
+        self._reserve(orders, last_start)
+        in_parallel(lambda attempt: self._deliver(attempt, last_start), orders)
         for attempt in attempts:
             metrics.add_metric(f"Calls{attempt.answer.outcome.capitalize()}", MetricUnit.Count, 1)
-        unsettled = self._publish(attempts)
-        unsettled += self._dead_letter([attempt for attempt in attempts if attempt not in unsettled])
-        returned = [attempt for attempt in attempts if attempt.answer.outcome.goes_back or attempt in unsettled]
+        untold = self._publish(attempts)
+        untaken = self._dead_letter([attempt for attempt in attempts if attempt not in untold])
+        returned = [attempt for attempt in attempts if attempt.answer.outcome.goes_back]
+        returned += untold + untaken
         self._hide(returned)
         return batch_response(attempt.message for attempt in returned)
 
-    def _attempt(self, message: Message, last_start: float) -> Attempt:
-        """Read a message and call the courier for it. Never raises: one order's misfortune is not the batch's."""
+    def _last_start(self, context: LambdaContext) -> float:
+        """When the last call may begin that can still end, and be settled, within the invocation."""
+        return self._clock() + context.get_remaining_time_in_millis() / 1000 - SETTLING_SECONDS - self._courier.timeout
+
+    def _read(self, message: Message) -> Attempt:
         try:
             order = read_event(read_json(message.body), ORDER_NOTIFIED)
         except UnreadableEvent as error:
             return Attempt(message, Answer(Outcome.POISON, str(error)))
-        attempt = Attempt(message, Answer(Outcome.UNTRIED, "no time left to call"), order)
+        return Attempt(message, Answer(Outcome.UNTRIED, "no slot in the time that was left"), order)
+
+    def _reserve(self, attempts: Sequence[Attempt], last_start: float) -> None:
+        """Give each attempt its slot. Those that find none go back for at least as long as the others take."""
+        now = self._clock()
+        slots = self._pacer.reserve(len(attempts), last_start - now)
+        for attempt, wait in zip(attempts, slots, strict=False):
+            attempt.slot = now + wait
+        for attempt in attempts[len(slots) :]:
+            attempt.answer = replace(attempt.answer, retry_after=max(0.0, last_start - now))
+        if attempts and not slots:
+            self._sleep(max(0.0, min(HOLD_SECONDS, last_start - now)))
+
+    def _deliver(self, attempt: Attempt, last_start: float) -> None:
+        """Call the courier for an order, in its slot. Never raises: one order's misfortune is not the batch's."""
+        order = attempt.order
+        assert order is not None  # noqa: S101 (for the type checker: unreadable messages are not delivered)
         try:
             with record_status(
                 order.detail_type,
                 order.correlation_id,
                 order_id=order.order_id,
                 event_id=order.event_id,
-                attempt=message.receive_count,
+                attempt=attempt.message.receive_count,
             ):
-                if self._clock() < last_start:
-                    attempt.answer = self._courier.deliver(order)
+                self._call(attempt, order, last_start)
                 if attempt.answer.outcome is not Outcome.DELIVERED:
                     raise NotDelivered(f"{attempt.answer.outcome}: {attempt.answer.reason}")
         except NotDelivered:
             pass  # attempt.answer says it
         except Exception as error:
-            logger.exception("delivery failed unexpectedly", order_id=order.order_id)
+            logger.exception("delivery failed unexpectedly", correlation_id=order.correlation_id)
             attempt.answer = Answer(Outcome.TRANSIENT, f"{type(error).__name__}: {error}")
-        return attempt
+        self._give_up(attempt)
+
+    def _call(self, attempt: Attempt, order: Event, last_start: float) -> None:
+        if attempt.slot is None:
+            return
+        self._sleep(max(0.0, attempt.slot - self._clock()))
+        if pause := self._pacer.pause():
+            attempt.answer = Answer(Outcome.UNTRIED, "the courier asked to wait", retry_after=pause)
+        elif self._clock() <= last_start:
+            attempt.answer, called = self._courier.deliver(order)
+            if called:
+                self._pacer.report(attempt.answer.outcome, attempt.answer.retry_after)
+
+    def _give_up(self, attempt: Attempt) -> None:
+        """Dead-letter an order with its reason at its last receive, before the queue does it without one."""
+        answer = attempt.answer
+        if answer.outcome.goes_back and attempt.message.receive_count >= self._maximum_receives:
+            reason = f"given up after {attempt.message.receive_count} receives; last: {answer.outcome}, {answer.reason}"
+            attempt.answer = replace(answer, outcome=Outcome.PERMANENT, reason=reason)
 
     def _publish(self, attempts: Sequence[Attempt]) -> list[Attempt]:
         """Tell the bus what became of the orders, and return the attempts of which it could not be told."""
@@ -188,7 +246,7 @@ class QueuedDelivery:
 
     def _backoff(self, attempt: Attempt) -> int:
         asked = attempt.answer.retry_after or 0.0
-        jitter = full_jitter(
-            attempt.message.receive_count, base=RETRY_BASE_SECONDS, cap=RETRY_CAP_SECONDS, random=self._random
-        )
+        # An order that was not called for has not failed: only failures lengthen the wait.
+        failures = 1 if attempt.answer.outcome is Outcome.UNTRIED else attempt.message.receive_count
+        jitter = full_jitter(failures, base=RETRY_BASE_SECONDS, cap=RETRY_CAP_SECONDS, random=self._random)
         return visibility_seconds(asked + jitter, at_least=asked)

@@ -14,8 +14,8 @@ from decimal import Decimal
 from typing import Any
 
 import boto3
-from behaviour import MODES, Control, Courier, Plan, plan
 
+from behaviour import MODES, Control, Courier, Plan, plan
 from hub import settings
 from hub.instrument import LambdaContext, MetricUnit, instrument, logger, metrics
 

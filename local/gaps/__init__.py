@@ -18,6 +18,7 @@ GAPS: tuple[str, ...] = (
     "api_gateway_import",
     "api_gateway_access_log",
     "api_gateway_usage_plans",
+    "sqs_message_size",
     "inert_resource_types",
     "event_archive",
     "composite_alarm",

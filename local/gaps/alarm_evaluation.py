@@ -87,9 +87,7 @@ def datapoints(alarm: Alarm, now: float) -> list[float | None]:
             periods[index].append(point)
     statistic = alarm.get("ExtendedStatistic") or alarm.get("Statistic") or "Average"
     return [
-        cloudwatch._stat_value(cloudwatch._calc_stats(points), statistic, points)
-        if points
-        else None
+        cloudwatch._stat_value(cloudwatch._calc_stats(points), statistic, points) if points else None
         for points in periods
     ]
 

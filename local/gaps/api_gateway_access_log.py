@@ -73,9 +73,7 @@ def write(exchange: Exchange, status: int, length: int) -> None:
             "error": None,
         },
     }
-    line = VARIABLE.sub(
-        lambda match: field(variable(match[2], {"context": context})), setting["format"]
-    )
+    line = VARIABLE.sub(lambda match: field(variable(match[2], {"context": context})), setting["format"])
     put_line(group, exchange.request["api_id"], line)
 
 

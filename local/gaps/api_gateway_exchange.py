@@ -79,8 +79,7 @@ class Exchange:
     def query(self) -> Mapping[str, str]:
         """Query parameters, one value each: the last, as API Gateway takes it."""
         return {
-            name: value if isinstance(value, str) else value[-1]
-            for name, value in self.request["query_params"].items()
+            name: value if isinstance(value, str) else value[-1] for name, value in self.request["query_params"].items()
         }
 
     @property
@@ -230,9 +229,7 @@ def install(emulator: Emulator) -> None:
         "owner_account_id",
         "owner_region",
     )
-    emulator.wrap(
-        apigateway_v1, "_handle_execute_in_scope", lambda _original: answer, parameters=parameters
-    )
+    emulator.wrap(apigateway_v1, "_handle_execute_in_scope", lambda _original: answer, parameters=parameters)
     emulator.wrap(
         apigateway_v1,
         "_execute_in_scope",

@@ -43,6 +43,7 @@ NOT_IN_MODELS = frozenset(
         "xml",
     }
 )
+INVALID_MAPPING = "Invalid mapping expression parameter specified"
 PLACES = {"header": "header", "path": "path", "query": "querystring"}
 
 
@@ -52,9 +53,7 @@ class DefinitionError(ValueError):
 
 def install(emulator: Emulator) -> None:
     """Complete what ministack imports, and keep an API's id when its definition changes."""
-    emulator.wrap(
-        apigateway_v1, "_import_rest_api", complete_import, parameters=("spec", "base_data")
-    )
+    emulator.wrap(apigateway_v1, "_import_rest_api", complete_import, parameters=("spec", "base_data"))
     apigateway_v1._OPENAPI_HTTP_METHODS.add("any")
     handlers = provisioners._RESOURCE_HANDLERS["AWS::ApiGateway::RestApi"]
     emulator.wrap(provisioners, "_apigw_rest_api_create", with_properties)
@@ -71,9 +70,7 @@ def with_properties(create: Callable[..., Any]) -> Callable[..., Any]:
         api = apigateway_v1._rest_apis[api_id]
         if "ApiKeySourceType" in properties:
             api["apiKeySource"] = properties["ApiKeySourceType"]
-        api["disableExecuteApiEndpoint"] = is_true(
-            properties.get("DisableExecuteApiEndpoint", False)
-        )
+        api["disableExecuteApiEndpoint"] = is_true(properties.get("DisableExecuteApiEndpoint", False))
         return api_id, attributes
 
     return created
@@ -82,9 +79,7 @@ def with_properties(create: Callable[..., Any]) -> Callable[..., Any]:
 def in_place(update: Callable[..., Any]) -> Callable[..., Any]:
     """Import a changed definition into the API that is there, as PutRestApi overwrites it."""
 
-    def updated(
-        api_id: str, old: Json, new: Json, stack_name: str, logical_id: str | None = None
-    ) -> Any:
+    def updated(api_id: str, old: Json, new: Json, stack_name: str, logical_id: str | None = None) -> Any:
         if new.get("Body") == old.get("Body") or not isinstance(new.get("Body"), dict):
             return update(api_id, old, new, stack_name, logical_id)
         fresh, _ = provisioners._apigw_rest_api_create(logical_id or api_id, new, stack_name)
@@ -97,13 +92,9 @@ def in_place(update: Callable[..., Any]) -> Callable[..., Any]:
         ):
             store[api_id] = store.get(fresh, {})
         for model in apigateway_v1._models[api_id].values():
-            model["schema"] = model["schema"].replace(
-                MODEL_URL.format(api_id=fresh), MODEL_URL.format(api_id=api_id)
-            )
+            model["schema"] = model["schema"].replace(MODEL_URL.format(api_id=fresh), MODEL_URL.format(api_id=api_id))
         kept = apigateway_v1._rest_apis[api_id]
-        kept.update(
-            apigateway_v1._rest_apis[fresh] | {"id": api_id, "createdDate": kept["createdDate"]}
-        )
+        kept.update(apigateway_v1._rest_apis[fresh] | {"id": api_id, "createdDate": kept["createdDate"]})
         apigateway_v1._delete_rest_api(fresh)
         return api_id, provisioners._apigw_rest_api_attrs(api_id)
 
@@ -154,9 +145,7 @@ class Definition:
         for name, rules in self.spec.get("x-amazon-apigateway-request-validators", {}).items():
             self.add_validator(name, rules)
         for kind, response in self.spec.get("x-amazon-apigateway-gateway-responses", {}).items():
-            self.put(
-                f"gateway response {kind}", apigateway_v1._put_gateway_response, kind, response
-            )
+            self.put(f"gateway response {kind}", apigateway_v1._put_gateway_response, kind, response)
         for path, item in self.spec.get("paths", {}).items():
             for method, operation in item.items():
                 if method.lower() in apigateway_v1._OPENAPI_HTTP_METHODS:
@@ -166,9 +155,7 @@ class Definition:
 
     def schemas(self) -> dict[str, Json]:
         """The named schemas."""
-        named: dict[str, Json] = (
-            self.spec.get("components", {}).get("schemas") or self.spec.get("definitions") or {}
-        )
+        named: dict[str, Json] = self.spec.get("components", {}).get("schemas") or self.spec.get("definitions") or {}
         return named
 
     def put(self, what: str, operation: Callable[..., Any], *arguments: Any) -> Json:
@@ -237,9 +224,7 @@ class Definition:
 class Operation:
     """One operation of a definition."""
 
-    def __init__(
-        self, definition: Definition, path: str, item: Json, method: str, operation: Json
-    ) -> None:
+    def __init__(self, definition: Definition, path: str, item: Json, method: str, operation: Json) -> None:
         self.definition = definition
         self.path = path
         self.http_method = method
@@ -255,17 +240,14 @@ class Operation:
     def refuse(self, what: str, reason: str) -> None:
         """Note why AWS refuses the operation."""
         self.definition.errors.append(
-            f"Unable to put {what} on '{self.http_method}' for resource at path "
-            f"'{self.path}': {reason}"
+            f"Unable to put {what} on '{self.http_method}' for resource at path '{self.path}': {reason}"
         )
 
     def complete(self) -> None:
         """Complete the method and its integration."""
         self.method["operationName"] = self.operation.get("operationId", "")
         self.method["requestParameters"] = {
-            f"method.request.{PLACES[parameter['in']]}.{parameter['name']}": is_true(
-                parameter.get("required", False)
-            )
+            f"method.request.{PLACES[parameter['in']]}.{parameter['name']}": is_true(parameter.get("required", False))
             for parameter in self.parameters
             if parameter.get("in") in PLACES
         }
@@ -311,9 +293,7 @@ class Operation:
             response = self.definition.resolve(declared)
             self.method["methodResponses"][str(status)] = {
                 "statusCode": str(status),
-                "responseParameters": {
-                    f"method.response.header.{name}": False for name in response.get("headers", {})
-                },
+                "responseParameters": {f"method.response.header.{name}": False for name in response.get("headers", {})},
                 "responseModels": {},
             }
 
@@ -339,15 +319,13 @@ class Operation:
         kind, uri = integration["type"], str(integration.get("uri"))
         if kind == "AWS" and ":lambda:path/" not in uri and not integration.get("credentials"):
             self.refuse("integration", "Role arn must be specified for AWS integrations")
-        for target, mapping in (integration.get("requestParameters") or {}).items():
+        for mapping in (integration.get("requestParameters") or {}).values():
             if (
                 mapping.startswith("method.request.")
                 and not mapping.startswith(("method.request.body", "method.request.multivalue"))
                 and mapping not in self.method["requestParameters"]
             ):
-                self.refuse(
-                    "integration", f"Invalid mapping expression specified: {target}={mapping}"
-                )
+                self.refuse("integration", f"{INVALID_MAPPING}: {mapping} (declare it in parameters)")
         integration["integrationResponses"] = {}
         for pattern, response in source.get("responses", {}).items():
             self.add_integration_response(integration["integrationResponses"], pattern, response)
@@ -357,7 +335,9 @@ class Operation:
         status = str(source.get("statusCode"))
         declared = self.method["methodResponses"].get(status)
         if declared is None:
-            self.refuse("integration response", f"Invalid Response status code specified: {status}")
+            self.refuse(
+                "integration response", f"Invalid Response status code specified: {status} (declare it in responses)"
+            )
             return
         if status in responses:
             self.refuse(
@@ -367,7 +347,8 @@ class Operation:
         for target in source.get("responseParameters", {}):
             if target not in declared["responseParameters"]:
                 self.refuse(
-                    "integration response", f"Invalid mapping parameter specified: {target}"
+                    "integration response",
+                    f"{INVALID_MAPPING}: {target} (declare the header in responses, {status})",
                 )
         responses[status] = {
             "statusCode": status,

@@ -68,11 +68,8 @@ def configuration_error(reason: str) -> IntegrationError:
 
 def install(emulator: Emulator) -> None:
     """Run integrations as AWS does."""
-    for name, integration in (
-        ("_invoke_sqs_v1", call_sqs),
-        ("_invoke_lambda_custom_v1", call_lambda),
-    ):
-        emulator.wrap(apigateway_v1, name, lambda _original, call=integration: through(call))
+    emulator.wrap(apigateway_v1, "_invoke_sqs_v1", lambda _original: through(call_sqs))
+    emulator.wrap(apigateway_v1, "_invoke_lambda_custom_v1", lambda _original: through(call_lambda))
     emulator.wrap(apigateway_v1, "_invoke_mock_v1", lambda _original: answer_mock)
     emulator.wrap(apigateway_v1, "_invoke_lambda_proxy_v1", guard)
     emulator.wrap(apigateway_v1, "_lambda_proxy_response", check_proxy_response)
@@ -85,9 +82,7 @@ class Transformation:
         self.integration = integration
         self.exchange = exchange
         self.context: JavaMap = new_context(exchange.context())
-        self.parameters = Parameters(
-            exchange.request["path_params"], exchange.query, exchange.headers
-        )
+        self.parameters = Parameters(exchange.request["path_params"], exchange.query, exchange.headers)
         self.payload = exchange.body.decode("utf-8", "replace")
 
     def request(self) -> tuple[str, dict[str, str], dict[str, str]]:
@@ -147,9 +142,7 @@ class Transformation:
             elif outcome and re.fullmatch(pattern, outcome, re.DOTALL):
                 return dict(candidate)
         if default is None:
-            raise configuration_error(
-                f"no match for output mapping and no default; the backend answered {outcome}"
-            )
+            raise configuration_error(f"no match for output mapping and no default; the backend answered {outcome}")
         return dict(default)
 
     def render(self, template: str, body: str) -> str:
@@ -165,9 +158,7 @@ class Transformation:
         except TemplateError as error:
             raise configuration_error(f"mapping template: {error}") from error
 
-    def resolve(
-        self, source: str, text: str | None = None, headers: Mapping[str, str] | None = None
-    ) -> Any:
+    def resolve(self, source: str, text: str | None = None, headers: Mapping[str, str] | None = None) -> Any:
         """The value of a parameter mapping's source; None when there is none."""
         if source.startswith("'") and source.endswith("'"):
             return source[1:-1]
@@ -235,17 +226,13 @@ async def call_sqs(mapping: Transformation) -> tuple[str, str, Mapping[str, str]
     return str(status), compact_json(document), {}
 
 
-async def query_protocol(
-    account: str, region: str, queue: str, form: dict[str, str]
-) -> tuple[int, dict[str, Any]]:
+async def query_protocol(account: str, region: str, queue: str, form: dict[str, str]) -> tuple[int, dict[str, Any]]:
     """Run one SQS action; returns the HTTP status and the answer as SQS gives it in JSON."""
     request_id = str(uuid.uuid4())
     action = form.get("Action", "")
     if not action:
         return 404, {"Error": {"Code": "UnknownOperationException"}, "RequestId": request_id}
-    url = sqs._queue_name_to_url.get_scoped(account, region, queue) or sqs._queue_url_for_account(
-        account, queue
-    )
+    url = sqs._queue_name_to_url.get_scoped(account, region, queue) or sqs._queue_url_for_account(account, queue)
     data = sqs._normalise(action, form) | {"QueueUrl": url}
     try:
         with request_scope(account, region):
@@ -269,9 +256,7 @@ async def query_protocol(
 def sqs_xml(action: str, status: int, document: dict[str, Any]) -> str:
     """The same answer in XML."""
     if status == 200:
-        return str(
-            sqs._to_xml(action, document[f"{action}Response"][f"{action}Result"])[2].decode()
-        )
+        return str(sqs._to_xml(action, document[f"{action}Response"][f"{action}Result"])[2].decode())
     error = document["Error"]
     _, _, body = sqs._xml_err_resp(error["Code"], error.get("Message", ""), status)
     return str(body.decode())
@@ -307,9 +292,7 @@ def answer_mock(integration: dict[str, Any]) -> Any:
         try:
             status = str(json.loads(body)["statusCode"])
         except (ValueError, KeyError, TypeError) as error:
-            raise configuration_error(
-                f"the mock's request template gives no statusCode: {body}"
-            ) from error
+            raise configuration_error(f"the mock's request template gives no statusCode: {body}") from error
         return mapping.response(status, "", {})
     except IntegrationError as error:
         return error.response

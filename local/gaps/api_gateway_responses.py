@@ -39,12 +39,8 @@ def install(emulator: Emulator) -> None:
     for response_type, name in ERROR_TYPES.items():
         emulator.register(types, response_type, name)
     emulator.wrap(apigateway_v1, "_gateway_response_for_type", inherit_status)
-    emulator.wrap(
-        apigateway_v1, "_gateway_request_value", resolve_parameter, parameters=("source", "request")
-    )
-    emulator.wrap(
-        apigateway_v1, "_gateway_error_response", substitute, parameters=("error", "request")
-    )
+    emulator.wrap(apigateway_v1, "_gateway_request_value", resolve_parameter, parameters=("source", "request"))
+    emulator.wrap(apigateway_v1, "_gateway_error_response", substitute, parameters=("error", "request"))
 
 
 def inherit_status(choose: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Any]]:
@@ -83,9 +79,7 @@ def substitute(answer: Callable[..., Response]) -> Callable[..., Response]:
         }
         status, headers, body = answer(error, request)
         values = scope()
-        text = VARIABLE.sub(
-            lambda match: in_json(variable(match[2], values), match[2]), body.decode()
-        )
+        text = VARIABLE.sub(lambda match: in_json(variable(match[2], values), match[2]), body.decode())
         own_status = getattr(error, "status", None)
         if own_status and not customized_status(request, error.response_type):
             status = own_status

@@ -31,7 +31,7 @@ class JavaMap(dict[str, Any]):
     """A map that prints as Java prints one."""
 
     def __str__(self) -> str:
-        return "{" + ", ".join(f"{name}={value}" for name, value in self.items()) + "}"
+        return "{" + ", ".join(f"{name}={text_of(value)}" for name, value in self.items()) + "}"
 
 
 class JavaList(list[Any]):
@@ -211,9 +211,7 @@ def path_steps(expression: str) -> tuple[str | int, ...]:
     while position < len(expression):
         match = _PATH_STEP.match(expression, position)
         if match is None:
-            raise TemplateError(
-                f"JSONPath {expression!r}: the local stack knows .name, ['name'], [0] and [*] only"
-            )
+            raise TemplateError(f"JSONPath {expression!r}: the local stack knows .name, ['name'], [0] and [*] only")
         index = match[4]
         steps.append(int(index) if index else next(part for part in match.groups() if part))
         position = match.end()

@@ -19,9 +19,7 @@ from local.gaps.emulator import Emulator
 
 def install(emulator: Emulator) -> None:
     """Give method limits the names that the throttle reads."""
-    emulator.wrap(
-        provisioners, "_apigw_usage_plan_body", translate_method_limits, parameters=("props",)
-    )
+    emulator.wrap(provisioners, "_apigw_usage_plan_body", translate_method_limits, parameters=("props",))
 
 
 def translate_method_limits(body: Callable[..., Any]) -> Callable[..., Any]:
@@ -31,8 +29,7 @@ def translate_method_limits(body: Callable[..., Any]) -> Callable[..., Any]:
         plan = body(props)
         for stage in plan["apiStages"]:
             stage["throttle"] = {
-                method: provisioners._apigw_throttle(limits)
-                for method, limits in stage["throttle"].items()
+                method: provisioners._apigw_throttle(limits) for method, limits in stage["throttle"].items()
             }
         return plan
 

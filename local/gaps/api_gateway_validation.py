@@ -115,10 +115,7 @@ def schema_validator(api_id: str, model: str) -> Draft4Validator:
     cached = _validators.get((api_id, model))
     if cached is None or cached[0] != schemas:
         prefix = MODEL_URL.format(api_id=api_id)
-        parsed = {
-            name: json.loads(entry["schema"].replace(prefix, "#/definitions/"))
-            for name, entry in models.items()
-        }
+        parsed = {name: json.loads(entry["schema"].replace(prefix, "#/definitions/")) for name, entry in models.items()}
         schema = {"definitions": parsed, "$ref": f"#/definitions/{model}"}
         cached = schemas, Draft4Validator(schema, format_checker=formats())
         _validators[api_id, model] = cached
@@ -147,9 +144,7 @@ def merge_missing(errors: Iterable[ValidationError]) -> Iterator[ValidationError
 def describe(error: ValidationError) -> str:
     """The message of json-schema-validator for a violation."""
     message = MESSAGES.get(str(error.validator))
-    return (
-        message(error.validator_value, error.instance, error.schema) if message else error.message
-    )
+    return message(error.validator_value, error.instance, error.schema) if message else error.message
 
 
 def instance_type(value: Any) -> str:
@@ -177,10 +172,7 @@ def bound(relation: str, strict: str, limit: str, exclusive: str) -> Callable[..
     def message(value: Any, instance: Any, schema: Any) -> str:
         if schema.get(exclusive) and instance == value:
             return f"numeric instance is not strictly {strict} than the required {limit} {value}"
-        return (
-            f"numeric instance is {relation} than the required {limit} "
-            f"({limit}: {value}, found: {instance})"
-        )
+        return f"numeric instance is {relation} than the required {limit} ({limit}: {value}, found: {instance})"
 
     return message
 
@@ -204,8 +196,7 @@ MESSAGES: dict[str, Callable[[Any, Any, Any], str]] = {
         f"(allowed: {allowed_types(value)})"
     ),
     "enum": lambda value, instance, _: (
-        f"instance value ({compact_json(instance)}) not found in enum "
-        f"(possible values: {compact_json(value)})"
+        f"instance value ({compact_json(instance)}) not found in enum (possible values: {compact_json(value)})"
     ),
     "additionalProperties": lambda _value, instance, schema: (
         "object instance has properties which are not allowed by the schema: "
@@ -213,34 +204,16 @@ MESSAGES: dict[str, Callable[[Any, Any, Any], str]] = {
     ),
     "minimum": bound("lower", "greater", "minimum", "exclusiveMinimum"),
     "maximum": bound("greater", "lower", "maximum", "exclusiveMaximum"),
-    "minLength": size(
-        "string {instance} is too short (length: {length}, required minimum: {value})"
-    ),
+    "minLength": size("string {instance} is too short (length: {length}, required minimum: {value})"),
     "maxLength": size("string {instance} is too long (length: {length}, maximum allowed: {value})"),
-    "minItems": size(
-        "array is too short: must have at least {value} elements but instance has {length} elements"
-    ),
-    "maxItems": size(
-        "array is too long: must have at most {value} elements but instance has {length} elements"
-    ),
-    "minProperties": size(
-        "object has too few properties (found {length} but schema requires at least {value})"
-    ),
-    "maxProperties": size(
-        "object has too many properties (found {length} but schema requires at most {value})"
-    ),
-    "pattern": lambda value, instance, _: (
-        f'ECMA 262 regex "{value}" does not match input string "{instance}"'
-    ),
-    "multipleOf": lambda value, instance, _: (
-        f"remainder of division is not zero ({instance} / {value})"
-    ),
+    "minItems": size("array is too short: must have at least {value} elements but instance has {length} elements"),
+    "maxItems": size("array is too long: must have at most {value} elements but instance has {length} elements"),
+    "minProperties": size("object has too few properties (found {length} but schema requires at least {value})"),
+    "maxProperties": size("object has too many properties (found {length} but schema requires at most {value})"),
+    "pattern": lambda value, instance, _: f'ECMA 262 regex "{value}" does not match input string "{instance}"',
+    "multipleOf": lambda value, instance, _: f"remainder of division is not zero ({instance} / {value})",
     "uniqueItems": lambda *_: "array must not contain duplicate elements",
     "oneOf": lambda value, *_: f"instance failed to match exactly one schema out of {len(value)}",
-    "anyOf": lambda value, *_: (
-        f"instance failed to match at least one required schema among {len(value)}"
-    ),
-    "format": lambda value, instance, _: (
-        f'string "{instance}" is invalid against requested format {value}'
-    ),
+    "anyOf": lambda value, *_: f"instance failed to match at least one required schema among {len(value)}",
+    "format": lambda value, instance, _: f'string "{instance}" is invalid against requested format {value}',
 }

@@ -102,9 +102,7 @@ class QueuedEvent:
         dead_letter = self.config.get("DeadLetterConfig") or {}
         target = destination.get("Destination") or dead_letter.get("TargetArn")
         if target:
-            lambda_svc._route_async_failure(
-                target, self.config.get("FunctionName", ""), self.event, result
-            )
+            lambda_svc._route_async_failure(target, self.config.get("FunctionName", ""), self.event, result)
 
 
 class Schedule:

@@ -20,9 +20,7 @@ def install(emulator: Emulator) -> None:
     from ministack.services.cloudformation import provisioners
 
     def put(name: str, properties: Properties) -> tuple[str, Properties]:
-        status, _, body = cloudwatch._put_composite_alarm(
-            {}, properties | {"AlarmName": name}, False, True
-        )
+        status, _, body = cloudwatch._put_composite_alarm({}, properties | {"AlarmName": name}, False, True)
         if status >= 400:
             raise ValueError(body.decode() if isinstance(body, bytes) else str(body))
         return name, {"Arn": cloudwatch._composite_alarms[name]["AlarmArn"]}
@@ -31,9 +29,7 @@ def install(emulator: Emulator) -> None:
         own = properties.get("AlarmName")
         return put(own or provisioners._physical_name(stack, logical_id, max_len=255), properties)
 
-    def update(
-        name: str, _old: Properties, new: Properties, _stack: str
-    ) -> tuple[str, Properties]:
+    def update(name: str, _old: Properties, new: Properties, _stack: str) -> tuple[str, Properties]:
         return put(new.get("AlarmName") or name, new)
 
     def delete(name: str, _properties: Properties) -> None:

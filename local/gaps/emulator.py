@@ -63,9 +63,7 @@ class Emulator:
         if parameters is not None:
             actual = tuple(inspect.signature(original).parameters)
             if actual != parameters:
-                raise self.error(
-                    f"{owner.__name__}.{name} takes {actual}, not {parameters}"
-                )
+                raise self.error(f"{owner.__name__}.{name} takes {actual}, not {parameters}")
         setattr(owner, name, wrapper(original))
 
     def register(self, registry: dict[str, Any], name: str, value: Any) -> None:

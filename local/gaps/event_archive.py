@@ -21,9 +21,7 @@ def install(emulator: Emulator) -> None:
     from ministack.services.cloudformation import provisioners
 
     def create(logical_id: str, properties: Properties, stack: str) -> tuple[str, Properties]:
-        name = properties.get("ArchiveName") or provisioners._physical_name(
-            stack, logical_id, max_len=48
-        )
+        name = properties.get("ArchiveName") or provisioners._physical_name(stack, logical_id, max_len=48)
         status, _, body = eventbridge._create_archive(request(name, properties))
         if status >= 400:
             raise ValueError(json.loads(body)["message"])

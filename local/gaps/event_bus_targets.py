@@ -25,9 +25,7 @@ def install(emulator: Emulator) -> None:
     """Make the emulator's dispatchers say when they fail, and act on it."""
     from ministack.services import eventbridge
 
-    emulator.wrap(
-        eventbridge, "_dispatch_to_lambda", invoke_asynchronously, parameters=("arn", "payload")
-    )
+    emulator.wrap(eventbridge, "_dispatch_to_lambda", invoke_asynchronously, parameters=("arn", "payload"))
     emulator.wrap(
         eventbridge,
         "_invoke_target",
@@ -74,9 +72,7 @@ def with_dead_letter_queue(original: Any) -> Any:
             "QueueUrl": queue["url"],
             "MessageBody": json.dumps(view.event_with_detail()),
             "MessageAttributes": {
-                name: {"DataType": "String", "StringValue": value}
-                for name, value in attributes.items()
-                if value
+                name: {"DataType": "String", "StringValue": value} for name, value in attributes.items() if value
             },
         }
         sqs._act_send_message(request, queue["url"])

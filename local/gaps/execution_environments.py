@@ -13,11 +13,12 @@ that unpacks and imports everything (0.4 s of CPU, 60 MiB).
 
 Here one template process a function initialises it, and environments are forks of that process: a
 start takes milliseconds, and memory is shared until it is written to. As with Lambda SnapStart,
-code outside the handler runs once for all of them.
+code outside the handler runs once for all of them, and soon after the function is created.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import json
@@ -34,6 +35,7 @@ from pathlib import Path
 from typing import Any
 
 from local.gaps.emulator import Emulator
+from local.gaps.scopes import in_scope
 from local.lambda_template_process import TIME, receive, send
 
 INIT_SECONDS = 10.0
@@ -98,10 +100,17 @@ def install(emulator: Emulator) -> None:
 
         return emit
 
+    async def initialise_ahead() -> None:
+        while True:
+            await asyncio.sleep(0.5)
+            for (account, region, _), func in list(lambda_svc._functions._data.items()):
+                if is_python(func["config"]) and func.get("code_zip"):
+                    ahead = (templates.initialise, func["config"], func["code_zip"])
+                    await asyncio.to_thread(in_scope, account, region, *ahead)
+
+    emulator.add_background(initialise_ahead)
     emulator.wrap(lambda_runtime, "_worker_class_for", worker_class, parameters=("config",))
-    emulator.wrap(
-        lambda_svc, "_execute_function_warm", execute, parameters=("func", "event", "request_id")
-    )
+    emulator.wrap(lambda_svc, "_execute_function_warm", execute, parameters=("func", "event", "request_id"))
     emulator.wrap(lambda_svc, "_emit_lambda_logs", logs)
 
 
@@ -145,9 +154,7 @@ class Environment:
                     self._log.write(stamp, line)
             return self._run(event, request_id, trace_id, init_milliseconds)
 
-    def _run(
-        self, event: Any, request_id: str, trace_id: str | None, init_milliseconds: float | None
-    ) -> Result:
+    def _run(self, event: Any, request_id: str, trace_id: str | None, init_milliseconds: float | None) -> Result:
         assert self._proc is not None and self._log is not None
         timeout = float(self.config.get("Timeout", 3))
         report = Report(self.config, request_id, init_milliseconds, trace_id)
@@ -305,8 +312,8 @@ class Template:
     init_lines: list[tuple[int, str]] = field(default_factory=list)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def fork(self, environment: dict[str, str]) -> Fork:
-        """Make an environment, with these variables added to it.
+    def initialise(self) -> None:
+        """Start the process unless it runs.
 
         Raises:
             InitError: If the function cannot be initialised.
@@ -314,6 +321,15 @@ class Template:
         with self.lock:
             if self.process is None:
                 self._start()
+
+    def fork(self, environment: dict[str, str]) -> Fork:
+        """Make an environment, with these variables added to it.
+
+        Raises:
+            InitError: If the function cannot be initialised.
+        """
+        self.initialise()
+        with self.lock:
             assert self.control is not None
             ours, theirs = socket.socketpair()
             with theirs:
@@ -386,6 +402,7 @@ class Templates:
         self.folder = folder
         self.lock = threading.Lock()
         self.by_key: dict[tuple[str, str], tuple[str, Template]] = {}
+        self.failed: set[str] = set()
 
     def get(self, config: dict[str, Any], code: bytes) -> Template:
         """The template of a function version as it is configured now."""
@@ -400,6 +417,18 @@ class Templates:
         if known is not None:
             known[1].stop()
         return template
+
+    def initialise(self, config: dict[str, Any], code: bytes) -> None:
+        """Initialise a function ahead of its first invocation, where a failure is told."""
+        digest = configuration_digest(config)
+        if digest in self.failed:
+            return
+        template = self.get(config, code)
+        try:
+            template.initialise()
+        except InitError:
+            self.failed.add(digest)
+            self.discard(template)
 
     def discard(self, template: Template) -> None:
         """Forget a template whose initialisation failed: the next invocation tries again."""
@@ -422,9 +451,7 @@ def configuration_digest(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(relevant, sort_keys=True, default=str).encode()).hexdigest()
 
 
-def unpack_function(
-    folder: Path, config: dict[str, Any], code: bytes
-) -> tuple[Path, list[Path]]:
+def unpack_function(folder: Path, config: dict[str, Any], code: bytes) -> tuple[Path, list[Path]]:
     """Unpack code and layers, each archive once; returns their folders, the last layer first."""
     from ministack.services.lambda_svc import _resolve_layer_zip
 
@@ -523,9 +550,7 @@ class LogWriter:
         # Both answer with an error when the log group exists, or cannot be made: logging never
         # fails an invocation.
         cloudwatch_logs._create_log_group({"logGroupName": self.group})
-        cloudwatch_logs._create_log_stream(
-            {"logGroupName": self.group, "logStreamName": self.stream}
-        )
+        cloudwatch_logs._create_log_stream({"logGroupName": self.group, "logStreamName": self.stream})
 
     def write(self, milliseconds: int, line: str) -> None:
         """Store one line at its time (milliseconds since the epoch)."""

@@ -40,9 +40,7 @@ def inert_handlers(attributes: tuple[str, ...]) -> dict[str, Any]:
         physical_id = f"{stack}-{logical_id}-{uuid.uuid4().hex[:12]}"
         return physical_id, dict.fromkeys(attributes, physical_id)
 
-    def update(
-        physical_id: str, _old: Any, _new: Any, _stack: str
-    ) -> tuple[str, dict[str, str]]:
+    def update(physical_id: str, _old: Any, _new: Any, _stack: str) -> tuple[str, dict[str, str]]:
         return physical_id, dict.fromkeys(attributes, physical_id)
 
     def delete(_physical_id: str, _properties: Any) -> None:

@@ -15,9 +15,7 @@ from local.stack import EmulatorSettings, RunningEmulator
 
 WITH_AND_WITHOUT_GAPS = [
     pytest.param(False, id="gaps"),
-    pytest.param(
-        True, id="bare", marks=pytest.mark.xfail(strict=True, reason="a gap of the emulator")
-    ),
+    pytest.param(True, id="bare", marks=pytest.mark.xfail(strict=True, reason="a gap of the emulator")),
 ]
 MAXIMUM_MESSAGE_BYTES = 4096
 QUEUE_ARN = {"Fn::GetAtt": ["Queue", "Arn"]}
@@ -91,14 +89,14 @@ def definition() -> dict[str, Any]:
             "DEFAULT_5XX": {
                 "statusCode": 503,
                 "responseTemplates": {
-                    "application/json": '{"kind": "$context.error.responseType", '
-                    '"from": "$context.identity.sourceIp"}'
+                    "application/json": '{"kind": "$context.error.responseType", "from": "$context.identity.sourceIp"}'
                 },
             },
         },
         "paths": {
             "/orders": {"post": order_operation()},
             "/broken": {"post": broken_operation()},
+            "/plain": {"post": plain_operation()},
             "/greeting/{name}": {"get": mock_operation()},
         },
         "components": {
@@ -135,9 +133,7 @@ def order_operation() -> dict[str, Any]:
         "security": [{"key": []}],
         "x-amazon-apigateway-request-validator": "body",
         "parameters": [{"name": "X-Source", "in": "header", "schema": {"type": "string"}}],
-        "requestBody": {
-            "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Order"}}}
-        },
+        "requestBody": {"content": {"application/json": {"schema": {"$ref": "#/components/schemas/Order"}}}},
         "responses": {
             "202": respond("accepted", "X-Correlation-Id"),
             "400": respond("refused"),
@@ -148,9 +144,7 @@ def order_operation() -> dict[str, Any]:
             "responses": {
                 "2\\d{2}": {
                     "statusCode": "202",
-                    "responseParameters": {
-                        "method.response.header.X-Correlation-Id": "context.requestId"
-                    },
+                    "responseParameters": {"method.response.header.X-Correlation-Id": "context.requestId"},
                     "responseTemplates": {"application/json": ACCEPTED_TEMPLATE},
                 },
                 "400": {
@@ -175,20 +169,28 @@ def broken_operation() -> dict[str, Any]:
     }
 
 
+def plain_operation() -> dict[str, Any]:
+    """POST /plain: the queue's own answer, which it is asked to give in XML."""
+    integration = sqs_integration("${Queue.QueueName}")
+    integration["requestParameters"] |= {
+        "integration.request.header.Accept": "'application/xml'",
+        "integration.request.querystring.DelaySeconds": "'0'",
+    }
+    return {
+        "responses": {"200": respond("sent")},
+        "x-amazon-apigateway-integration": integration | {"responses": {"default": {"statusCode": "200"}}},
+    }
+
+
 def sqs_integration(queue: str) -> dict[str, Any]:
     """An integration that sends the body to a queue."""
     return {
         "type": "aws",
         "httpMethod": "POST",
         "credentials": {"Fn::GetAtt": ["Role", "Arn"]},
-        "uri": {
-            "Fn::Sub": "arn:${AWS::Partition}:apigateway:${AWS::Region}:sqs:path/"
-            f"${{AWS::AccountId}}/{queue}"
-        },
+        "uri": {"Fn::Sub": f"arn:${{AWS::Partition}}:apigateway:${{AWS::Region}}:sqs:path/${{AWS::AccountId}}/{queue}"},
         "passthroughBehavior": "never",
-        "requestParameters": {
-            "integration.request.header.Content-Type": "'application/x-www-form-urlencoded'"
-        },
+        "requestParameters": {"integration.request.header.Content-Type": "'application/x-www-form-urlencoded'"},
         "requestTemplates": {"application/json": REQUEST_TEMPLATE},
     }
 
@@ -205,9 +207,7 @@ def mock_operation() -> dict[str, Any]:
         "x-amazon-apigateway-integration": {
             "type": "mock",
             "requestTemplates": {"application/json": '{"statusCode": 200}'},
-            "responses": {
-                "default": {"statusCode": "200", "responseTemplates": {"text/plain": template}}
-            },
+            "responses": {"default": {"statusCode": "200", "responseTemplates": {"text/plain": template}}},
         },
     }
 
@@ -334,20 +334,14 @@ class Api:
     def message(self) -> dict[str, Any]:
         """Take the next message from the queue."""
         sqs = self.emulator.client("sqs")
-        answer = sqs.receive_message(
-            QueueUrl=self.outputs["Queue"], MessageAttributeNames=["All"], WaitTimeSeconds=1
-        )
+        answer = sqs.receive_message(QueueUrl=self.outputs["Queue"], MessageAttributeNames=["All"], WaitTimeSeconds=1)
         message: dict[str, Any] = answer["Messages"][0]
-        sqs.delete_message(
-            QueueUrl=self.outputs["Queue"], ReceiptHandle=message["ReceiptHandle"]
-        )
+        sqs.delete_message(QueueUrl=self.outputs["Queue"], ReceiptHandle=message["ReceiptHandle"])
         return message
 
 
 @contextmanager
-def deployed(
-    bare: bool, stack: Mapping[str, Any], parameters: Mapping[str, str] | None = None
-) -> Iterator[Api]:
+def deployed(bare: bool, stack: Mapping[str, Any], parameters: Mapping[str, str] | None = None) -> Iterator[Api]:
     """The API of a CloudFormation stack in an emulator of its own."""
     emulator = RunningEmulator.start(EmulatorSettings(bare=bare))
     try:
@@ -370,9 +364,7 @@ def create(
         StackName=name,
         TemplateBody=json.dumps(stack),
         Capabilities=["CAPABILITY_IAM"],
-        Parameters=[
-            {"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()
-        ],
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
     )
     cloudformation.get_waiter("stack_create_complete").wait(
         StackName=name, WaiterConfig={"Delay": 0.2, "MaxAttempts": 100}

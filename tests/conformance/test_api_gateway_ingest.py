@@ -46,9 +46,7 @@ def test_an_order_is_stored_with_attributes_and_answered_with_its_request_id(api
     answer = api.call("/orders", order(), X_Source="shop & co")
     assert answer.status == 202
     message = api.message()
-    attributes = {
-        name: value["StringValue"] for name, value in message["MessageAttributes"].items()
-    }
+    attributes = {name: value["StringValue"] for name, value in message["MessageAttributes"].items()}
     received_at = int(attributes.pop("received_at"))
     assert before - 1000 < received_at < time.time() * 1000 + 1000
     assert attributes == {
@@ -69,7 +67,7 @@ def test_an_order_is_stored_with_attributes_and_answered_with_its_request_id(api
     [
         "a&b=c%26+d e",
         "Ünïcödé 🚚 \u2028",
-        'line\nbreak\ttab "quoted" \\back \'single\'',
+        "line\nbreak\ttab \"quoted\" \\back 'single'",
         "$context.requestId #set($x=1) ${input.body}",
         "%20%zz+&Action=DeleteQueue",
     ],
@@ -96,8 +94,7 @@ def test_request_ids_are_unique(api: Api) -> None:
         ({}, '[object has missing required properties (["order_id","total"])]'),
         (
             {"order_id": "ord-1", "total": "59.9"},
-            "[instance type (string) does not match any allowed primitive type "
-            '(allowed: ["integer","number"])]',
+            '[instance type (string) does not match any allowed primitive type (allowed: ["integer","number"])]',
         ),
         (
             {"order_id": 7, "total": -1},
@@ -119,14 +116,11 @@ def test_request_ids_are_unique(api: Api) -> None:
         ),
         (
             [],
-            "[instance type (array) does not match any allowed primitive type "
-            '(allowed: ["object"])]',
+            '[instance type (array) does not match any allowed primitive type (allowed: ["object"])]',
         ),
     ],
 )
-def test_a_refused_body_is_answered_with_what_is_wrong(
-    api: Api, body: object, detail: str
-) -> None:
+def test_a_refused_body_is_answered_with_what_is_wrong(api: Api, body: object, detail: str) -> None:
     """`$context.error.validationErrorString` names the violations.
 
     "Request validation for REST APIs in API Gateway"; "Gateway responses for REST APIs".
@@ -160,9 +154,7 @@ def test_a_media_type_without_template_is_refused(api: Api, content_type: str) -
 
 
 @pytest.mark.parametrize("content_type", [None, "application/json; charset=utf-8"])
-def test_json_is_taken_with_parameters_and_without_a_media_type(
-    api: Api, content_type: str | None
-) -> None:
+def test_json_is_taken_with_parameters_and_without_a_media_type(api: Api, content_type: str | None) -> None:
     """A request without a media type counts as application/json (same page)."""
     assert api.call("/orders", order(), Content_Type=content_type).status == 202
     assert json.loads(api.message()["Body"]) == ORDER
@@ -189,6 +181,18 @@ def test_characters_that_sqs_does_not_take_are_refused(api: Api) -> None:
     body = order().encode()[:-1] + b', "note": "\xef\xbf\xbf"}'
     answer = api.call("/orders", body)
     assert (answer.status, answer.json()["code"]) == (400, "InvalidMessageContents")
+
+
+def test_without_response_templates_the_services_answer_is_passed_on(api: Api) -> None:
+    """SQS answers in XML when it is asked to, and the body passes through.
+
+    "Method response behavior for payloads without mapping templates"; SQS developer guide,
+    "Making Query API requests".
+    """
+    answer = api.call("/plain", "{}")
+    message_id = api.message()["MessageId"]
+    assert answer.status == 200
+    assert f"<MessageId>{message_id}</MessageId>" in answer.body.decode()
 
 
 def test_an_outcome_without_response_is_an_internal_error_with_the_familys_status(
@@ -220,9 +224,7 @@ def test_a_payload_over_ten_megabytes_is_too_large(api: Api) -> None:
 def test_a_mock_answers_with_its_template(api: Api) -> None:
     """A mock's response template sees parameters, context and stage variables ("Mock integration")."""
     answer = api.call("/greeting/ada?a=1", method="GET")
-    assert answer.body.decode() == (
-        "path={name=ada};querystring={a=1};GET /live/greeting/ada fine"
-    )
+    assert answer.body.decode() == ("path={name=ada};querystring={a=1};GET /live/greeting/ada fine")
 
 
 def test_the_access_log_has_the_id_of_the_answer(api: Api) -> None:
@@ -243,7 +245,8 @@ def test_the_access_log_has_the_id_of_the_answer(api: Api) -> None:
     [
         ("role", "Role arn must be specified for AWS integrations"),
         ("status", "Invalid Response status code specified: 418"),
-        ("parameter", "Invalid mapping expression specified"),
+        ("parameter", "Invalid mapping expression parameter specified"),
+        ("header", "Invalid mapping expression parameter specified"),
         ("model", "Model name must be alphanumeric"),
     ],
 )
@@ -258,17 +261,15 @@ def test_a_definition_that_aws_refuses_is_refused(api: Api, mistake: str, reason
         del integration["credentials"]
     elif mistake == "status":
         integration["responses"]["default"]["statusCode"] = "418"
+    elif mistake == "header":
+        body["paths"]["/orders"]["post"]["responses"]["202"]["headers"] = {}
     elif mistake == "parameter":
-        integration["requestParameters"]["integration.request.header.A"] = (
-            "method.request.header.Undeclared"
-        )
+        integration["requestParameters"]["integration.request.header.A"] = "method.request.header.Undeclared"
     else:
         body["components"]["schemas"]["my_model"] = {"type": "object"}
     with pytest.raises(WaiterError):
         create(api.emulator, f"refused-{mistake}", ingest_stack(body), {})
-    events = api.emulator.client("cloudformation").describe_stack_events(
-        StackName=f"refused-{mistake}"
-    )["StackEvents"]
+    events = api.emulator.client("cloudformation").describe_stack_events(StackName=f"refused-{mistake}")["StackEvents"]
     assert any(reason in event.get("ResourceStatusReason", "") for event in events)
 
 

@@ -17,9 +17,14 @@ import pytest
 from hub.events import check
 from local.stack import ROOT, build
 from tests.runtime import BuiltFunction, ExecutionEnvironment, Invocation, read_functions
+from tests.runtime.__main__ import main
 from tests.runtime.surroundings import COURIER_KEY, Surroundings
 
-pytestmark = [pytest.mark.integration, pytest.mark.timeout(60)]
+pytestmark = [
+    pytest.mark.integration,
+    pytest.mark.timeout(60),
+    pytest.mark.filterwarnings("ignore::DeprecationWarning:(samcli|samtranslator).*"),
+]
 
 # A courier that always answers at once, so that the result does not depend on its dice.
 CALM = {"SimulatorFailureRate": "0", "SimulatorLatencyMax": "0"}
@@ -47,9 +52,7 @@ def surroundings(built_template: Path) -> Iterator[Surroundings]:
 
 def built(surroundings: Surroundings, name: str, **parameters: str) -> BuiltFunction:
     """A function whose environment names the surroundings' own queues, tables, bus and secret."""
-    functions = read_functions(
-        surroundings.template, {**CALM, **parameters}, surroundings.physical_ids
-    )
+    functions = read_functions(surroundings.template, {**CALM, **parameters}, surroundings.physical_ids)
     return functions[name].with_variables(surroundings.variables)
 
 
@@ -79,9 +82,7 @@ def test_notification_publishes_each_order(surroundings: Surroundings) -> None:
     assert answer(function, sample("notification")) == {"batchItemFailures": []}
     published = surroundings.published()
     assert [event["detail-type"] for event in published] == ["order.notified"] * 2
-    assert [event["detail"] for event in published] == [
-        event["detail"] for event in bodies("delivery")
-    ]
+    assert [event["detail"] for event in published] == [event["detail"] for event in bodies("delivery")]
 
 
 def test_delivery_from_the_queue_calls_the_courier_for_each_order(
@@ -146,9 +147,7 @@ def test_an_unreadable_message_goes_to_the_dead_letters_alone(surroundings: Surr
     assert len(surroundings.published()) == 1
 
 
-def test_a_dependency_that_is_missing_in_the_layer_fails(
-    surroundings: Surroundings, tmp_path: Path
-) -> None:
+def test_a_dependency_that_is_missing_in_the_layer_fails(surroundings: Surroundings, tmp_path: Path) -> None:
     """fastjsonschema is installed for the tests too, and must not stand in for the layer's."""
     function = built(surroundings, "NotificationFunction")
     layers = []
@@ -178,9 +177,7 @@ def test_an_exception_reaches_the_platform_with_its_type(surroundings: Surroundi
 
 
 def test_a_timeout_ends_the_function_after_its_warning(surroundings: Surroundings) -> None:
-    function = built(surroundings, "SlowApiFunction").with_variables(
-        {"LATENCY_MIN": "20", "LATENCY_MAX": "20"}
-    )
+    function = built(surroundings, "SlowApiFunction").with_variables({"LATENCY_MIN": "20", "LATENCY_MAX": "20"})
     result = invoke(replace(function, timeout=2), sample("slow_api"))
     assert result.payload["errorType"] == "Sandbox.Timedout"
     assert result.payload["errorMessage"].endswith("Task timed out after 2.00 seconds")
@@ -205,6 +202,20 @@ def test_sample_events_tell_of_the_same_orders() -> None:
     orders = [event["detail"]["data"] for event in bodies("delivery")]
     assert bodies("notification") == orders
     assert json.loads(sample("slow_api")["body"]) == orders[0]
+
+
+def test_the_command_shows_what_the_function_did(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["invoke", "notification"]) == 0
+    shown = capsys.readouterr().out
+    assert shown.count("published order.notified:") == 2
+    for order in bodies("notification"):
+        assert order["order_id"] in shown
+    assert "ms init" in shown
+
+
+def test_the_command_fails_when_the_function_fails(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["invoke", "notification", "--env", "HUB_BUS_NAME="]) == 1
+    assert "SettingsError" in capsys.readouterr().out
 
 
 def _check_ingest_attributes(attributes: Mapping[str, Mapping[str, Any]]) -> None:

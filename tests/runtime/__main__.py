@@ -3,50 +3,44 @@
     python -m tests.runtime invoke notification
     python -m tests.runtime invoke delivery --event events/delivery-direct.json \\
         --parameter FlowControl=disabled
-    python -m tests.runtime invoke sales --endpoint http://127.0.0.1:4566 --env SALES_TABLE_NAME=t
+    python -m tests.runtime invoke sales --endpoint http://127.0.0.1:4566 --stack event-hub
 
 The function runs in a fresh process, through the Lambda runtime interface client, from the
-artefact of `sam build`. Unless --endpoint names other services, it finds its queues, tables, bus
-and secret, made from the template, in an AWS simulator in this process, and a courier that accepts
-everything; afterwards the events, items and calls that it left there are shown.
+artefact of `sam build`. By default it finds its queues, tables, bus and secret, made from the
+template, in an AWS simulator in this process, and a courier that accepts everything; afterwards
+the events, items and calls that it left there are shown. With --endpoint and --stack it works on
+the resources of a deployed stack instead, with the environment of its deployed counterpart.
 """
 
 # ruff: noqa: T201 (what it prints is what it is for)
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
-from local.stack import StackError, build
+from local.stack import ROOT, Stack, StackError, build
 
-from .artefact import ROOT, BuiltFunction, PhysicalIds, read_functions
+from .artefact import BuiltFunction, read_functions
 from .execution_environment import ExecutionEnvironment, Invocation
 from .surroundings import Surroundings
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command; 0 when the function succeeded, 1 when it failed, 2 when it did not run."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if options.stack and not options.endpoint:
+        parser.error("--stack needs the --endpoint at which the stack is deployed")
     try:
-        event = json.loads(_event_file(options).read_text())
+        event = _event(options)
         build(progress=lambda line: print(line, file=sys.stderr))
         with ExitStack() as stack:
-            surroundings = None
-            variables = {"AWS_ENDPOINT_URL": options.endpoint}
-            physical_ids: PhysicalIds = {}
-            if not options.endpoint:
-                surroundings = stack.enter_context(Surroundings())
-                variables, physical_ids = surroundings.variables, surroundings.physical_ids
-            functions = read_functions(
-                parameters=dict(options.parameter), physical_ids=physical_ids
-            ).values()
-            function = {function.source_name: function for function in functions}[options.function]
-            function = function.with_variables({**variables, **dict(options.env)})
+            surroundings = None if options.endpoint else stack.enter_context(Surroundings())
+            function = _function(options, surroundings)
             result = stack.enter_context(ExecutionEnvironment(function)).invoke(event)
             _show(function, result, surroundings)
     except (StackError, LookupError, OSError, ValueError) as error:
@@ -68,17 +62,23 @@ def _parser() -> argparse.ArgumentParser:
     invoke.add_argument("function", choices=names, help="a folder of functions/")
     invoke.add_argument("--event", type=Path, help="JSON file (default: events/FUNCTION.json)")
     invoke.add_argument(
-        "--env", action="append", default=[], type=_pair, metavar="NAME=VALUE",
+        "--env",
+        action="append",
+        default=[],
+        type=_pair,
+        metavar="NAME=VALUE",
         help="an environment variable of the function; may be repeated",
-    )  # fmt: skip
+    )
     invoke.add_argument(
-        "--parameter", action="append", default=[], type=_pair, metavar="NAME=VALUE",
+        "--parameter",
+        action="append",
+        default=[],
+        type=_pair,
+        metavar="NAME=VALUE",
         help="a parameter of template.yaml; may be repeated",
-    )  # fmt: skip
-    invoke.add_argument(
-        "--endpoint", default=os.environ.get("AWS_ENDPOINT_URL"), metavar="URL",
-        help="AWS services to use instead (default: AWS_ENDPOINT_URL, else a simulator)",
-    )  # fmt: skip
+    )
+    invoke.add_argument("--endpoint", metavar="URL", help="AWS services to use instead of the simulator")
+    invoke.add_argument("--stack", metavar="NAME", help="a stack at --endpoint, to work on its resources")
     return parser
 
 
@@ -89,18 +89,40 @@ def _pair(text: str) -> tuple[str, str]:
     return name, value
 
 
-def _event_file(options: argparse.Namespace) -> Path:
+def _event(options: argparse.Namespace) -> Any:
     file: Path = options.event or ROOT / "events" / f"{options.function}.json"
     if not file.is_file():
         raise LookupError(f"there is no event {file}: name one with --event FILE")
-    return file
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        raise ValueError(f"{file} is not JSON: {error}") from None
+
+
+def _function(options: argparse.Namespace, surroundings: Surroundings | None) -> BuiltFunction:
+    """The built function with the environment that leads it to its surroundings or to a stack."""
+    functions = read_functions(
+        parameters=dict(options.parameter),
+        physical_ids=surroundings.physical_ids if surroundings else {},
+    ).values()
+    function = {function.source_name: function for function in functions}[options.function]
+    if surroundings:
+        variables = surroundings.variables
+    else:
+        variables = {"AWS_ENDPOINT_URL": options.endpoint}
+        if options.stack:
+            variables |= _deployed_variables(Stack(options.stack, options.endpoint), function)
+    return function.with_variables({**variables, **dict(options.env)})
+
+
+def _deployed_variables(stack: Stack, function: BuiltFunction) -> dict[str, str]:
+    configuration = stack.client("lambda").get_function_configuration(FunctionName=stack.physical_id(function.name))
+    return dict(configuration.get("Environment", {}).get("Variables", {}))
 
 
 def _show(function: BuiltFunction, result: Invocation, surroundings: Surroundings | None) -> None:
     _section("Log", result.log.rstrip())
-    _section(
-        "Failed with" if result.function_error else "Response", _json(result.payload, indent=2)
-    )
+    _section("Failed with" if result.function_error else "Response", _json(result.payload, indent=2))
     if surroundings:
         _section("What it did", "\n".join(_effects(surroundings)) or "nothing that can be seen")
     init = f"{result.init_duration * 1000:.0f} ms init" if result.init_duration else "warm"

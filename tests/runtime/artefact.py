@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
 
-ROOT = Path(__file__).resolve().parents[2]
-BUILT_TEMPLATE = ROOT / ".aws-sam" / "build" / "template.yaml"
+from local.stack import TEMPLATE, built_template
+
+BUILT_TEMPLATE = built_template(TEMPLATE)
 
 # Logical ID -> {"Ref": …, "Arn": …}: what CloudFormation would put in place of Ref and Fn::GetAtt.
 PhysicalIds = Mapping[str, Mapping[str, str]]
@@ -53,7 +54,10 @@ def read_functions(
 
     `parameters` override the template's defaults. A Ref or Fn::GetAtt of a resource that
     `physical_ids` does not know becomes a readable placeholder (the logical ID or an ARN made of
-    it). Raises NotBuiltError when `sam build` has not run.
+    it).
+
+    Raises NotBuiltError when `sam build` has not run, and ValueError for a parameter that the
+    template does not have.
     """
     # The SAM CLI takes two seconds to import, which tests of the runtime alone need not wait for.
     from samcli.lib.providers.sam_function_provider import SamFunctionProvider  # type: ignore[import-untyped]
@@ -61,6 +65,8 @@ def read_functions(
 
     # CloudFormation passes every parameter as text; the SAM CLI leaves a Ref to 0.2 unresolved.
     declared = _read_template(template).get("Parameters", {})
+    if unknown := (parameters or {}).keys() - declared.keys():
+        raise ValueError(f"the template has no parameter {', '.join(unknown)}")
     defaults = {name: str(p["Default"]) for name, p in declared.items() if "Default" in p}
     values = {**defaults, **(parameters or {}), **(physical_ids or {})}
     stacks, _ = SamLocalStackProvider.get_stacks(str(template), parameter_overrides=values)
@@ -88,13 +94,10 @@ def _read_template(template: Path) -> dict[str, Any]:
     from samcli.yamlhelper import yaml_parse  # type: ignore[import-untyped]
 
     if not template.is_file():
-        raise NotBuiltError(f"{template} does not exist: run `make build` first")
+        raise NotBuiltError(f"{template} does not exist: run `sam build` first")
     return dict(yaml_parse(template.read_text()))
 
 
 def _as_text(variables: Mapping[str, Any]) -> dict[str, str]:
     """Environment variables are text; what could not be resolved is shown as it stands."""
-    return {
-        name: value if isinstance(value, str) else json.dumps(value)
-        for name, value in variables.items()
-    }
+    return {name: value if isinstance(value, str) else json.dumps(value) for name, value in variables.items()}

@@ -19,14 +19,16 @@ from dataclasses import dataclass, field
 from importlib.metadata import distribution
 from pathlib import Path
 from queue import Empty
+from signal import strsignal
 from threading import Thread
 from typing import IO, Any, Self
 from uuid import uuid4
 
+from local.stack import REGION
+
 from .artefact import BuiltFunction
 from .runtime_api import Event, RuntimeApi, Signal
 
-REGION = "eu-west-1"
 ACCOUNT_ID = "123456789012"
 CREDENTIAL = "testing"  # for key, secret and token: no account can be reached by mistake
 INIT_LIMIT = 10.0  # seconds; Lambda developer guide, "Lambda execution environment lifecycle"
@@ -101,7 +103,7 @@ class ExecutionEnvironment:
         )
 
     def _start(self) -> tuple[float, Signal]:
-        """Starts the process; returns the seconds that took and how it ended."""
+        """Starts the process; returns the seconds until it was ready, or had failed, and which."""
         self._api = RuntimeApi().__enter__()
         started = time.monotonic()
         process = self._process = subprocess.Popen(
@@ -144,9 +146,7 @@ class ExecutionEnvironment:
             headers={
                 "Lambda-Runtime-Aws-Request-Id": request_id,
                 "Lambda-Runtime-Deadline-Ms": str(int(deadline * 1000)),
-                "Lambda-Runtime-Invoked-Function-Arn": (
-                    f"arn:aws:lambda:{REGION}:{ACCOUNT_ID}:function:{name}"
-                ),
+                "Lambda-Runtime-Invoked-Function-Arn": (f"arn:aws:lambda:{REGION}:{ACCOUNT_ID}:function:{name}"),
                 "Lambda-Runtime-Trace-Id": _trace_id(),
             },
         )
@@ -218,7 +218,7 @@ def _payload(signal: Signal, request_id: str) -> Any:
             return {"errorType": "Sandbox.Timedout", "errorMessage": message}
         case "exit":
             code = signal.payload
-            end = f"exit status {code}" if code >= 0 else f"signal: {-code}"
+            end = f"exit status {code}" if code >= 0 else f"signal: {strsignal(-code)}".lower()
             message = f"{prefix} Runtime exited with error: {end}"
             return {"errorType": "Runtime.ExitError", "errorMessage": message}
     return signal.payload

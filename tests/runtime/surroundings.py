@@ -9,19 +9,22 @@ import json
 import logging
 from dataclasses import dataclass, field
 from functools import cached_property
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 from typing import Any, Self
 from warnings import catch_warnings, simplefilter
 
 import boto3
 import urllib3
+from botocore.config import Config
+
+from local.stack import REGION
 
 from .artefact import BUILT_TEMPLATE, read_resources
-from .execution_environment import CREDENTIAL, REGION
+from .courier import Courier
+from .execution_environment import CREDENTIAL
 
 SESSION = boto3.Session(CREDENTIAL, CREDENTIAL, CREDENTIAL, REGION)
+DIRECT = Config(proxies={})  # whatever proxy this machine uses for the rest of the world
 COURIER_KEY = "a-key-for-this-machine-only"
 EVENTS_SEEN = "events-seen"  # a queue behind a rule that matches every event of every bus
 
@@ -31,7 +34,7 @@ class Surroundings:
     """AWS services and a courier on the loopback interface; a context manager."""
 
     template: Path = BUILT_TEMPLATE
-    courier: "Courier" = field(default_factory=lambda: Courier())
+    courier: Courier = field(default_factory=Courier)
 
     def __enter__(self) -> Self:
         with catch_warnings():
@@ -52,7 +55,7 @@ class Surroundings:
 
     def client(self, service: str) -> Any:
         """A boto3 client of these services."""
-        return SESSION.client(service, endpoint_url=self.endpoint)  # type: ignore[call-overload]
+        return SESSION.client(service, endpoint_url=self.endpoint, config=DIRECT)  # type: ignore[call-overload]
 
     @property
     def variables(self) -> dict[str, str]:
@@ -122,7 +125,7 @@ class Surroundings:
 
     def items(self, table: str) -> list[dict[str, Any]]:
         """The items of the table with this logical ID, in plain Python types."""
-        resource = SESSION.resource("dynamodb", endpoint_url=self.endpoint)
+        resource = SESSION.resource("dynamodb", endpoint_url=self.endpoint, config=DIRECT)
         return list(resource.Table(self.physical_ids[table]["Ref"]).scan()["Items"])
 
     def _take(self, url: str) -> list[dict[str, Any]]:
@@ -155,9 +158,7 @@ class Surroundings:
         events = self.client("events")
         arn = events.create_event_bus(Name=logical_id)["EventBusArn"]
         rule = {"Rule": "every-event", "EventBusName": logical_id}
-        events.put_rule(
-            Name=rule["Rule"], EventBusName=logical_id, EventPattern='{"source": [{"prefix": ""}]}'
-        )
+        events.put_rule(Name=rule["Rule"], EventBusName=logical_id, EventPattern='{"source": [{"prefix": ""}]}')
         target = arn.split("event-bus")[0].replace(":events:", ":sqs:") + EVENTS_SEEN
         events.put_targets(**rule, Targets=[{"Id": "seen", "Arn": target}])
         return {"Ref": logical_id, "Arn": arn}
@@ -166,60 +167,5 @@ class Surroundings:
         generate = properties.get("GenerateSecretString", {})
         secret = json.loads(generate.get("SecretStringTemplate", "{}"))
         secret[generate.get("GenerateStringKey", "value")] = COURIER_KEY
-        created = self.client("secretsmanager").create_secret(
-            Name=logical_id, SecretString=json.dumps(secret)
-        )
+        created = self.client("secretsmanager").create_secret(Name=logical_id, SecretString=json.dumps(secret))
         return {"Ref": created["ARN"]}
-
-
-@dataclass
-class Courier:
-    """A courier that accepts every delivery at once, except those it is told to answer otherwise.
-
-    `answers` maps a piece of the request body (an order ID) to the status it gets; `requests`
-    keeps the headers and the body of every call.
-    """
-
-    answers: dict[str, int] = field(default_factory=dict)
-    requests: list[dict[str, Any]] = field(default_factory=list)
-
-    def __enter__(self) -> Self:
-        handler = type("BoundCourierHandler", (_CourierHandler,), {"courier": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
-        Thread(target=self._server.serve_forever, args=(0.02,), daemon=True).start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._server.shutdown()
-        self._server.server_close()
-
-    @property
-    def url(self) -> str:
-        """Where it takes deliveries."""
-        return f"http://127.0.0.1:{self._server.server_port}/deliveries"
-
-    def status_for(self, body: str) -> int:
-        """The status that a delivery is answered with."""
-        return next((status for piece, status in self.answers.items() if piece in body), 201)
-
-
-class _CourierHandler(BaseHTTPRequestHandler):
-    courier: Courier
-    protocol_version = "HTTP/1.1"
-    wbufsize = -1
-    disable_nagle_algorithm = True
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0))).decode()
-        self.courier.requests.append({"headers": dict(self.headers), "body": json.loads(body)})
-        status = self.courier.status_for(body)
-        answer = json.dumps({"status": "scheduled" if status < 400 else "refused"}).encode()
-        self.send_response(status)
-        self.send_header("Content-Type", "application/json")
-        self.send_header("Content-Length", str(len(answer)))
-        self.end_headers()
-        self.wfile.write(answer)
-
-    def log_message(self, *_: Any) -> None:
-        """The caller's log tells what was called."""

@@ -24,9 +24,7 @@ def run(tmp_path: Path) -> Iterator[Run]:
             code = tmp_path / "code"
             code.mkdir()
             (code / "app.py").write_text(textwrap.dedent(source))
-            function = BuiltFunction(
-                "SampleFunction", "app.handler", code, timeout=timeout, **settings
-            )
+            function = BuiltFunction("SampleFunction", "app.handler", code, timeout=timeout, **settings)
             return stack.enter_context(ExecutionEnvironment(function))
 
         yield start
@@ -39,9 +37,7 @@ def test_event_and_response_pass_unchanged(run: Run) -> None:
     assert result.payload == event
 
 
-def test_context_and_variables_are_those_of_lambda(
-    run: Run, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_context_and_variables_are_those_of_lambda(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("ON_THIS_MACHINE_ONLY", "1")
     result = run(
         """
@@ -75,9 +71,7 @@ def test_a_package_outside_the_artefact_cannot_be_imported(run: Run) -> None:
     result = run("import pytest\ndef handler(event, context): return 1").invoke({})
     assert result.function_error == "Unhandled"
     assert result.payload["errorType"] == "Runtime.ImportModuleError"
-    assert (
-        result.payload["errorMessage"] == "Unable to import module 'app': No module named 'pytest'"
-    )
+    assert result.payload["errorMessage"] == "Unable to import module 'app': No module named 'pytest'"
     assert "Runtime.ImportModuleError" in result.log
 
 
@@ -90,9 +84,7 @@ def test_boto3_comes_with_the_runtime(run: Run) -> None:
     assert run(source).invoke({}).payload == "eu-west-1"
 
 
-def test_the_code_wins_over_layers_and_the_last_layer_over_earlier_ones(
-    run: Run, tmp_path: Path
-) -> None:
+def test_the_code_wins_over_layers_and_the_last_layer_over_earlier_ones(run: Run, tmp_path: Path) -> None:
     layers = tmp_path / "first", tmp_path / "second"
     for layer in layers:
         (layer / "python").mkdir(parents=True)
@@ -138,10 +130,18 @@ def test_an_exit_is_reported_and_the_next_event_gets_a_fresh_process(run: Run) -
     result = environment.invoke("leave")
     assert result.payload == {
         "errorType": "Runtime.ExitError",
-        "errorMessage": f"RequestId: {result.request_id} Error:"
-        " Runtime exited with error: exit status 3",
+        "errorMessage": f"RequestId: {result.request_id} Error: Runtime exited with error: exit status 3",
     }
     assert environment.invoke("stay").payload not in (before, None)
+
+
+def test_a_kill_is_reported_with_its_signal(run: Run) -> None:
+    source = """
+        import os, signal
+        def handler(event, context): os.kill(os.getpid(), signal.SIGKILL)
+    """
+    message = run(source).invoke({}).payload["errorMessage"]
+    assert message.endswith("Runtime exited with error: signal: killed")
 
 
 def test_a_timeout_kills_the_process(run: Run) -> None:
@@ -187,7 +187,7 @@ def test_warm_invocations_do_not_wait_for_delayed_acknowledgements(run: Run) -> 
     started = time.monotonic()
     for _ in range(200):
         environment.invoke({})
-    # About 0.1 s; with a delayed acknowledgement (40 ms) each, at least 8 s.
+    # About 0.2 s; with a delayed acknowledgement (40 ms) each, at least 8 s.
     assert time.monotonic() - started < 4
 
 

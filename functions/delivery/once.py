@@ -1,0 +1,80 @@
+"""One effect at the courier for each order, however often the queue delivers it.
+
+Powertools Idempotency keeps an item for each order's event id: in progress while a call is made, completed with the
+courier's answer when the courier took the order, gone when it did not. What that guarantees, and what only the
+courier's help can (the ``Idempotency-Key`` header), is in docs/delivery.md.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from aws_lambda_powertools.utilities.idempotency import (
+    DynamoDBPersistenceLayer,
+    IdempotencyConfig,
+    idempotent_function,
+)
+from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyAlreadyInProgressError
+
+from hub.courier import Answer, Courier
+from hub.events import Event
+from hub.instrument import LambdaContext
+from hub.outcomes import Outcome
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+
+# Longer than an order can wait in the queue (4 days) and then in the dead-letter queue (14 days).
+REMEMBERED_SECONDS = 30 * 24 * 3600
+
+
+class _NotTaken(Exception):
+    """The courier did not take the order, so there is nothing to remember."""
+
+
+class OnceCourier:
+    """A courier that takes each order once.
+
+    Args:
+        courier: Who takes it.
+        table: The table with the orders' items.
+        client: A boto3 client of DynamoDB.
+    """
+
+    def __init__(self, courier: Courier, table: str, client: DynamoDBClient) -> None:
+        self._config = IdempotencyConfig(event_key_jmespath="event_id", expires_after_seconds=REMEMBERED_SECONDS)
+        store = DynamoDBPersistenceLayer(table, key_attr="pk", expiry_attr="expires_at", boto3_client=client)
+
+        @idempotent_function(data_keyword_argument="key", persistence_store=store, config=self._config)  # type: ignore[untyped-decorator]
+        def deliver(*, key: dict[str, str], order: Event, calls: list[Answer]) -> dict[str, Any]:
+            answer = courier.deliver(order)
+            calls.append(answer)
+            if answer.outcome is not Outcome.DELIVERED:
+                raise _NotTaken
+            return {"reason": answer.reason, "correlation_id": order.correlation_id}
+
+        self._deliver = deliver
+        self.timeout = courier.timeout
+
+    def begin(self, context: LambdaContext) -> None:
+        """Let items in progress expire with the invocation, so that one that dies does not hold up its orders."""
+        self._config.register_lambda_context(context)
+
+    def deliver(self, order: Event) -> tuple[Answer, bool]:
+        """Ask the courier to deliver an order, unless it has taken it already.
+
+        Returns:
+            The answer, and whether the courier was called for it now.
+
+        Raises:
+            IdempotencyPersistenceLayerError: The item could not be read or written. If it could not be written after
+                the call, the courier may have taken the order; it is asked again, under the same Idempotency-Key.
+        """
+        calls: list[Answer] = []
+        try:
+            taken = self._deliver(key={"event_id": order.event_id}, order=order, calls=calls)
+        except _NotTaken:
+            return calls[0], True
+        except IdempotencyAlreadyInProgressError:
+            return Answer(Outcome.TRANSIENT, "another execution is delivering it"), False
+        return (calls[0], True) if calls else (Answer(Outcome.DELIVERED, f"taken before: {taken['reason']}"), False)

@@ -1,0 +1,220 @@
+"""The pace that all executions share: one DynamoDB item, and the clock that it is kept by.
+
+The arithmetic is in ``pacing``. If the item cannot be read or written, each execution falls back to its own share of
+the courier's limit: delivery never stops for want of the item, and never runs without a pace.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, fields
+from email.utils import parsedate_to_datetime
+from threading import Lock
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+from botocore.exceptions import BotoCoreError, ClientError
+
+from hub.instrument import MetricUnit, logger, metrics
+from hub.outcomes import Outcome
+from hub.pacing import Limits, Pace, reserve, slow_down, sound, speed_up
+
+if TYPE_CHECKING:
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_dynamodb.type_defs import AttributeValueTypeDef
+
+ITEM_KEY = "pace#courier"
+
+# Every loser of a conditional write knows the winner's state and tries again with it; with n executions the last one
+# wins after n tries.
+_WRITE_ATTEMPTS = 10
+_PAUSE_CHECK_SECONDS = 1.0
+# After a failure the item is left alone for a while, so that its timeouts are not paid for every batch.
+_ITEM_REST_SECONDS = 5.0
+
+
+class ServerClock:
+    """The time by DynamoDB's clock, so that all executions mean the same moment by the same number.
+
+    Execution environments may disagree on the time; the service that keeps the item is the one party they all talk to.
+    Its answers carry a Date header in whole seconds, so each answer bounds the difference of the two clocks to about a
+    second, and together they bound it ever more closely. Within the bounds, the environment's own clock is believed.
+
+    Args:
+        wall_clock: The environment's time, in seconds since the epoch.
+        monotonic: A clock that never steps, in seconds.
+    """
+
+    def __init__(
+        self, wall_clock: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._wall_clock = wall_clock
+        self._monotonic = monotonic
+        self._least = float("-inf")
+        self._most = float("inf")
+
+    def observe(self, date: str | None, sent: float) -> None:
+        """Learn from an answer.
+
+        Args:
+            date: Its Date header; ignored if it is missing or unreadable.
+            sent: When the request was sent, on the monotonic clock.
+        """
+        try:
+            server = parsedate_to_datetime(date or "").timestamp()
+        except ValueError:
+            return
+        # When the server wrote the header, its clock stood in [server, server + 1), and ours in [sent, received].
+        least, most = server - self._monotonic(), server + 1.0 - sent
+        self._least, self._most = max(self._least, least), min(self._most, most)
+        if self._least > self._most:  # a clock was set: what was learned before is void
+            self._least, self._most = least, most
+
+    def now(self) -> float:
+        """Return the server's time, in seconds since the epoch."""
+        believed = self._wall_clock() - self._monotonic()
+        return self._monotonic() + min(self._most, max(self._least, believed))
+
+
+class Pacer:
+    """Reserves slots for calls to the courier, and learns from the answers. Threads may share it.
+
+    Args:
+        table: The table with the item.
+        client: A boto3 client of DynamoDB. Its timeouts bound how long the item can hold up a batch.
+        limits: What the courier allows.
+        executions: How many executions may call at a time; without the item, each takes its share of the limit.
+        clock: The time by the item's keeper.
+        monotonic: A clock that never steps, in seconds, for pauses within this execution.
+    """
+
+    def __init__(
+        self,
+        table: str,
+        client: DynamoDBClient,
+        limits: Limits,
+        *,
+        executions: int,
+        clock: ServerClock | None = None,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._table = table
+        self._client = client
+        self._limits = limits
+        self._share = Limits(limits.rate / executions)
+        self._clock = clock or ServerClock()
+        self._monotonic = monotonic
+        self._lock = Lock()
+        self._pace: Pace | None = None
+        self._revision: AttributeValueTypeDef | None = None
+        self._read_at = self._failed_at = float("-inf")
+        self._local = Pace(0.0, self._share.rate)
+        self._deliveries = 0
+
+    def reserve(self, calls: int, within: float) -> list[float]:
+        """Reserve slots for up to ``calls`` calls that begin within some seconds.
+
+        Returns:
+            For each slot, how many seconds from now it begins; 0 for one that has begun. Fewer than ``calls`` if no
+            more fit into the time.
+        """
+        with self._lock:
+            deliveries, self._deliveries = self._deliveries, 0
+
+            def move(pace: Pace, now: float) -> tuple[list[float], Pace]:
+                pace = speed_up(pace, self._limits, deliveries=deliveries)
+                return reserve(pace, self._limits, calls=calls, now=now, until=now + within)
+
+            slots = self._change(move)
+            now = self._clock.now()
+            if slots is None:
+                slots, self._local = reserve(self._local, self._share, calls=calls, now=now, until=now + within)
+        return [max(0.0, slot - now) for slot in slots]
+
+    def report(self, outcome: Outcome, retry_after: float | None) -> None:
+        """Learn from an answer: a refusal at once and for every execution, a delivery with the next reservation."""
+        with self._lock:
+            if outcome is Outcome.DELIVERED:
+                self._deliveries += 1
+            elif outcome is Outcome.THROTTLED:
+                wait = retry_after or 0.0
+                self._local = slow_down(self._local, self._share, now=self._clock.now(), retry_after=wait)
+                self._change(lambda pace, now: (True, slow_down(pace, self._limits, now=now, retry_after=wait)))
+
+    def pause(self) -> float:
+        """Return for how many seconds nobody may call, because the courier asked some execution to wait.
+
+        The item is read again when what is known of it is more than a second old.
+        """
+        with self._lock:
+            if self._monotonic() - self._read_at > _PAUSE_CHECK_SECONDS:
+                self._pace = None
+                self._change(lambda pace, _now: (True, pace))
+            until = max(self._pace.paused_until if self._pace else 0.0, self._local.paused_until)
+            return max(0.0, until - self._clock.now())
+
+    def _change[Result](self, move: Callable[[Pace, float], tuple[Result, Pace]]) -> Result | None:
+        """Change the shared pace by compare-and-set; None, and a metric, if the item is out of reach."""
+        if self._monotonic() - self._failed_at < _ITEM_REST_SECONDS:
+            return None
+        try:
+            for _ in range(_WRITE_ATTEMPTS):
+                pace = self._pace or self._read()
+                now = self._clock.now()
+                result, moved = move(sound(pace, self._limits, now), now)
+                if moved == pace or self._write(moved):
+                    return result
+            reason = f"{_WRITE_ATTEMPTS} conditional writes lost"
+        except (BotoCoreError, ClientError) as error:
+            reason = f"{type(error).__name__}: {error}"
+        self._pace = None
+        self._failed_at = self._monotonic()
+        metrics.add_metric("PaceUnavailable", MetricUnit.Count, 1)
+        logger.error("pace unavailable, keeping to this execution's share", reason=reason, rate=self._share.rate)
+        return None
+
+    def _read(self) -> Pace:
+        sent = self._monotonic()
+        answer = self._client.get_item(TableName=self._table, Key={"pk": {"S": ITEM_KEY}}, ConsistentRead=True)
+        self._observe(answer, sent)
+        return self._learn(answer.get("Item"))
+
+    def _write(self, pace: Pace) -> bool:
+        """Write the pace if nobody else has since it was read; if somebody has, learn theirs and return False."""
+        revision: AttributeValueTypeDef = {"S": uuid4().hex}
+        sent = self._monotonic()
+        try:
+            answer = self._client.put_item(
+                TableName=self._table,
+                Item={"pk": {"S": ITEM_KEY}, "revision": revision}
+                | {name: {"N": f"{value:.6f}"} for name, value in asdict(pace).items()},
+                ConditionExpression="attribute_not_exists(revision) OR revision = :known",
+                ExpressionAttributeValues={":known": self._revision or {"S": "none"}},
+                ReturnValuesOnConditionCheckFailure="ALL_OLD",
+            )
+        except self._client.exceptions.ConditionalCheckFailedException as error:
+            refusal: Mapping[str, Any] = error.response
+            self._observe(refusal, sent)
+            self._learn(refusal.get("Item"))
+            return False
+        self._observe(answer, sent)
+        self._pace, self._revision, self._read_at = pace, revision, self._monotonic()
+        return True
+
+    def _learn(self, item: Mapping[str, Any] | None) -> Pace:
+        """Take over the item's state. A missing or broken item is a pace that starts now, at the floor if broken."""
+        self._read_at = self._monotonic()
+        self._revision = item.get("revision") if item else None
+        try:
+            values = {field.name: float(item[field.name]["N"]) for field in fields(Pace)} if item else None
+            self._pace = Pace(**values) if values else Pace(0.0, self._limits.rate)
+        except (KeyError, TypeError, ValueError):
+            metrics.add_metric("PaceMended", MetricUnit.Count, 1)
+            logger.error("the item of the pace is broken; starting again at the lowest rate", item=item)
+            self._pace = Pace(0.0, self._limits.floor)
+        return self._pace
+
+    def _observe(self, answer: Mapping[str, Any], sent: float) -> None:
+        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
+        self._clock.observe(headers.get("date"), sent)

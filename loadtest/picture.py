@@ -1,0 +1,149 @@
+"""The picture of a demonstration: concurrency and success of both variants over time."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from loadtest.executions import SUCCESS_WINDOW_S
+from loadtest.measure import Measurement
+from loadtest.profiles import Profile
+
+STYLES = {"flow-control": "-", "no-flow-control": "--"}
+LABELS = {"flow-control": "flow control", "no-flow-control": "no flow control"}
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours for one background; blue and vermilion of Okabe and Ito, which the colour-blind tell apart."""
+
+    suffix: str
+    background: str
+    text: str
+    grid: str
+    overload: str
+    colours: Mapping[str, str]
+
+
+THEMES = (
+    Theme(
+        suffix="",
+        background="#ffffff",
+        text="#1f2328",
+        grid="#d8dee4",
+        overload="#eef1f4",
+        colours={"flow-control": "#0072b2", "no-flow-control": "#d55e00"},
+    ),
+    Theme(
+        suffix="-dark",
+        background="#0d1117",
+        text="#e6edf3",
+        grid="#2d333b",
+        overload="#1a2029",
+        colours={"flow-control": "#56b4e9", "no-flow-control": "#ff8c42"},
+    ),
+)
+
+
+def draw(runs: Mapping[str, Measurement], profile: Profile, courier_rate: float, folder: Path) -> list[Path]:
+    """Draw demo.png and demo.svg for a light and a dark page.
+
+    Args:
+        runs: Measurement of each variant.
+        profile: The load that was sent.
+        courier_rate: Calls a second that the courier accepts.
+        folder: Where to write.
+
+    Returns:
+        The files.
+    """
+    files: list[Path] = []
+    for theme in THEMES:
+        with mpl.rc_context(_settings(theme)):
+            figure = _figure(runs, profile, courier_rate, theme)
+            for extension in ("png", "svg"):
+                file = folder / f"demo{theme.suffix}.{extension}"
+                figure.savefig(file, dpi=160, metadata={"Date": None} if extension == "svg" else None)
+                files.append(file)
+    return files
+
+
+def _settings(theme: Theme) -> Any:
+    return {
+        "figure.facecolor": theme.background,
+        "axes.facecolor": theme.background,
+        "axes.edgecolor": theme.grid,
+        "axes.labelcolor": theme.text,
+        "axes.spines.right": False,
+        "axes.spines.top": False,
+        "axes.titlecolor": theme.text,
+        "axes.titlelocation": "left",
+        "axes.titlesize": 11,
+        "font.size": 10,
+        "grid.color": theme.grid,
+        "grid.linewidth": 0.8,
+        "savefig.facecolor": theme.background,
+        "svg.hashsalt": "demo",
+        "text.color": theme.text,
+        "xtick.color": theme.text,
+        "ytick.color": theme.text,
+    }
+
+
+def _figure(runs: Mapping[str, Measurement], profile: Profile, courier_rate: float, theme: Theme) -> Figure:
+    figure = Figure(figsize=(8, 5.6), layout="constrained")
+    concurrency, success = figure.subplots(2, 1, sharex=True)
+    for variant, run in runs.items():
+        line = {"color": theme.colours[variant], "linewidth": 2, "linestyle": STYLES[variant]}
+        concurrency.step(*_columns(run.concurrency), where="post", label=LABELS[variant], **line)
+        success.plot(*_columns(_with_gaps(run.success)), label=LABELS[variant], **line)
+    concurrency.set_title("Delivery executions running at the same time")
+    concurrency.set_ylim(bottom=0)
+    success.set_title(f"Attempts that delivered their order, in the last {SUCCESS_WINDOW_S:.0f} s")
+    success.set_ylim(0, 1.02)
+    success.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    success.set_xlabel("seconds since the first order")
+    for axes in (concurrency, success):
+        _decorate(axes, profile, courier_rate, theme)
+    concurrency.legend(loc="upper right", frameon=False)
+    return figure
+
+
+def _decorate(axes: Axes, profile: Profile, courier_rate: float, theme: Theme) -> None:
+    """Shade the time in which more orders arrive than the courier accepts, and mark the load's end."""
+    axes.grid(axis="y")
+    axes.set_axisbelow(True)
+    axes.set_xlim(left=0)
+    overload = profile.seconds_above(courier_rate)
+    if overload:
+        axes.axvspan(*overload, color=theme.overload, zorder=0)
+        axes.text(
+            sum(overload) / 2,
+            0.985,
+            "more orders than the courier takes",
+            transform=axes.get_xaxis_transform(),
+            ha="center",
+            va="top",
+            fontsize=8,
+            alpha=0.8,
+        )
+
+
+def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:
+    return [x for x, _ in points], [y for _, y in points]
+
+
+def _with_gaps(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Break the line where no window of the last seconds had enough attempts to tell."""
+    broken: list[tuple[float, float]] = []
+    for x, y in points:
+        if broken and x - broken[-1][0] > SUCCESS_WINDOW_S:
+            broken.append((broken[-1][0], float("nan")))
+        broken.append((x, y))
+    return broken

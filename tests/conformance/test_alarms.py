@@ -1,0 +1,110 @@
+"""When an alarm fires, and on what."""
+
+from __future__ import annotations
+
+import json
+import time
+from typing import Any
+
+from tests.conformance.conftest import Account, eventually
+
+
+def watch(account: Account, name: str, queue_arn: str, **settings: Any) -> None:
+    """Make an alarm on the visible messages of a queue."""
+    cloudwatch = account.client("cloudwatch")
+    cloudwatch.put_metric_alarm(
+        AlarmName=name,
+        Namespace="AWS/SQS",
+        MetricName="ApproximateNumberOfMessagesVisible",
+        Dimensions=[{"Name": "QueueName", "Value": queue_arn.rsplit(":", 1)[1]}],
+        Statistic="Maximum",
+        Period=60,
+        EvaluationPeriods=1,
+        Threshold=1,
+        ComparisonOperator="GreaterThanOrEqualToThreshold",
+        TreatMissingData="notBreaching",
+        **settings,
+    )
+    account.cleanups.append(lambda: cloudwatch.delete_alarms(AlarmNames=[name]))
+
+
+def state(account: Account, name: str) -> str:
+    found = account.client("cloudwatch").describe_alarms(AlarmNames=[name])
+    return str(found["MetricAlarms"][0]["StateValue"])
+
+
+def test_a_dead_letter_fires_its_alarm_and_people_are_told(account: Account) -> None:
+    """SQS developer guide, "Creating alarms for dead-letter queues using Amazon CloudWatch"."""
+    letters, letters_arn = account.queue()
+    inbox, inbox_arn = account.queue()
+    sns = account.client("sns")
+    topic = sns.create_topic(Name="people")["TopicArn"]
+    account.cleanups.append(lambda: sns.delete_topic(TopicArn=topic))
+    sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=inbox_arn)
+    watch(account, "dead-letters", letters_arn, AlarmActions=[topic])
+
+    account.client("sqs").send_message(QueueUrl=letters, MessageBody="dead")
+    notification = json.loads(json.loads(account.receive(inbox, 5)["Body"])["Message"])
+    assert notification["AlarmName"] == "dead-letters"
+    assert notification["NewStateValue"] == "ALARM"
+    assert state(account, "dead-letters") == "ALARM"
+
+
+def test_an_alarm_looks_at_its_own_queue_only(account: Account) -> None:
+    """CloudWatch user guide, "Metrics concepts": each set of dimensions is a metric of its own."""
+    busy, busy_arn = account.queue()
+    _, quiet_arn = account.queue()
+    watch(account, "busy", busy_arn)
+    watch(account, "quiet", quiet_arn)
+    account.client("sqs").send_message(QueueUrl=busy, MessageBody="x")
+    eventually(lambda: state(account, "busy") == "ALARM")
+    assert state(account, "quiet") == "OK"
+
+
+def test_missing_data_counts_as_the_alarm_says(account: Account) -> None:
+    """CloudWatch user guide, "Configuring how CloudWatch alarms treat missing data"."""
+    nothing = "arn:aws:sqs:eu-west-1:000000000000:no-such-queue"
+    cloudwatch = account.client("cloudwatch")
+    watch(account, "not-breaching", nothing)
+    common = {
+        "Namespace": "Test",
+        "MetricName": "Nothing",
+        "Statistic": "Sum",
+        "Period": 60,
+        "EvaluationPeriods": 1,
+        "Threshold": 1,
+        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+    }
+    for treatment in ("breaching", "missing"):
+        cloudwatch.put_metric_alarm(AlarmName=treatment, TreatMissingData=treatment, **common)
+    account.cleanups.append(lambda: cloudwatch.delete_alarms(AlarmNames=["breaching", "missing"]))
+    eventually(lambda: state(account, "not-breaching") == "OK", 3)
+    eventually(lambda: state(account, "breaching") == "ALARM", 3)
+    assert state(account, "missing") == "INSUFFICIENT_DATA"
+
+
+def test_an_alarm_waits_for_as_many_datapoints_as_it_says(account: Account) -> None:
+    """CloudWatch user guide, "Alarm evaluation": M out of N datapoints."""
+    cloudwatch = account.client("cloudwatch")
+    cloudwatch.put_metric_alarm(
+        AlarmName="two-of-three",
+        Namespace="Test",
+        MetricName="Failures",
+        Statistic="Sum",
+        Period=60,
+        EvaluationPeriods=3,
+        DatapointsToAlarm=2,
+        Threshold=1,
+        ComparisonOperator="GreaterThanOrEqualToThreshold",
+        TreatMissingData="notBreaching",
+    )
+    account.cleanups.append(lambda: cloudwatch.delete_alarms(AlarmNames=["two-of-three"]))
+
+    def fail(minutes_ago: float) -> None:
+        datum = {"MetricName": "Failures", "Value": 5, "Timestamp": time.time() - 60 * minutes_ago}
+        cloudwatch.put_metric_data(Namespace="Test", MetricData=[datum])
+
+    fail(0.5)
+    eventually(lambda: state(account, "two-of-three") == "OK", 3)
+    fail(1.5)
+    eventually(lambda: state(account, "two-of-three") == "ALARM", 3)

@@ -1,0 +1,65 @@
+"""Fixtures of the unit tests: AWS in this process, a courier on the loopback interface, and the functions' output."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator
+
+import pytest
+from moto import mock_aws
+
+os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "SelfHealingEventHub")  # as in template.yaml
+
+from hub.instrument import logger, metrics
+from tests.unit.aws import REGION, AwsErrors, Bus
+from tests.unit.courier_server import CourierServer
+from tests.unit.output import Output
+
+
+@pytest.fixture
+def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """AWS, empty, in this process; nothing of this test can reach the real one."""
+    monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
+    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    with mock_aws():
+        yield
+
+
+@pytest.fixture
+def bus(aws: None) -> Bus:
+    """The event bus."""
+    return Bus()
+
+
+@pytest.fixture
+def aws_errors(aws: None, monkeypatch: pytest.MonkeyPatch) -> AwsErrors:
+    """Calls to AWS that fail, and a record of all calls."""
+    return AwsErrors(monkeypatch)
+
+
+@pytest.fixture
+def courier() -> Iterator[CourierServer]:
+    """A courier that takes every order at once, until it is told otherwise."""
+    with CourierServer() as server:
+        yield server
+
+
+@pytest.fixture
+def output(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[[], Output]:
+    """Reads what has been printed since the last call."""
+    monkeypatch.setattr(logger.registered_handler, "stream", sys.stdout)  # it keeps the one of its first import
+    metrics.clear_metrics()
+    capsys.readouterr()
+
+    def read() -> Output:
+        captured = capsys.readouterr()
+        return Output(captured.out, captured.err)
+
+    return read
+
+
+@pytest.fixture
+def no_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Publishing does not wait between its attempts."""
+    monkeypatch.setattr("hub.event_bus.full_jitter", lambda *_, **__: 0.0)
