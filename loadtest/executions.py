@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 SUCCESS_WINDOW_S = 10.0
-LEAST_ATTEMPTS = 10
+LEAST_RESULTS = 10
 
 
 @dataclass(frozen=True)
@@ -41,40 +41,50 @@ class CourierCall:
 
 
 @dataclass(frozen=True)
+class RecordStatus:
+    """What the delivery function logs about an order it works on: START, then COMPLETED or FAILED."""
+
+    correlation_id: str
+    request_id: str
+    status: str
+
+
+@dataclass(frozen=True)
 class Attempt:
     """One order in one invocation of the delivery function.
 
-    An invocation without flow control makes several calls for its order and is one attempt; an
-    invocation with flow control takes a batch and makes an attempt for each of its orders.
+    Without flow control, an invocation makes several calls for its order and is one attempt; with
+    it, an invocation takes a batch and makes an attempt with one call for each of its orders.
 
     Attributes:
-        correlation_id: Names the order; None if the invocation failed before its first call.
+        correlation_id: Names the order.
         end: Epoch seconds at which the invocation ended.
         delivered: Whether the courier accepted the order in it.
     """
 
-    correlation_id: str | None
+    correlation_id: str
     end: float
     delivered: bool
 
 
-def attempts(calls: Iterable[CourierCall], invocations: Iterable[Invocation]) -> list[Attempt]:
-    """Group calls to attempts, ordered by their end.
+def attempts(statuses: Iterable[RecordStatus], invocations: Iterable[Invocation]) -> list[Attempt]:
+    """Group what was logged about orders into attempts, ordered by their end.
 
-    A failed invocation without any call is an attempt that delivered nothing. An attempt whose
-    invocation has no report yet is left out: it has not ended.
+    An order that was begun but not completed, such as by a timeout, is an attempt that failed. An
+    attempt whose invocation has no report yet has not ended and is left out.
     """
-    delivered: dict[str, dict[str, bool]] = {}
-    for call in calls:
-        orders = delivered.setdefault(call.request_id, {})
-        orders[call.correlation_id] = orders.get(call.correlation_id, False) or (call.outcome == "delivered")
-    found: list[Attempt] = []
-    for invocation in invocations:
-        orders = delivered.get(invocation.request_id, {})
-        found += [Attempt(order, invocation.end, success) for order, success in orders.items()]
-        if invocation.failed and not orders:
-            found.append(Attempt(None, invocation.end, delivered=False))
-    return sorted(found, key=lambda attempt: attempt.end)
+    completed: dict[str, dict[str, bool]] = {}
+    for line in statuses:
+        orders = completed.setdefault(line.request_id, {})
+        orders[line.correlation_id] = orders.get(line.correlation_id, False) or line.status == "COMPLETED"
+    return sorted(
+        (
+            Attempt(order, invocation.end, delivered)
+            for invocation in invocations
+            for order, delivered in completed.get(invocation.request_id, {}).items()
+        ),
+        key=lambda attempt: attempt.end,
+    )
 
 
 def failures_by_order(made: Iterable[Attempt]) -> Counter[str]:
@@ -109,7 +119,7 @@ def peak(steps: Iterable[tuple[float, int]]) -> int:
 def success_over_time(
     results: Sequence[tuple[float, bool]],
     window_s: float = SUCCESS_WINDOW_S,
-    least: int = LEAST_ATTEMPTS,
+    least: int = LEAST_RESULTS,
 ) -> list[tuple[float, float]]:
     """Share of successes within the window that ends at each result.
 
@@ -134,7 +144,7 @@ def success_over_time(
 def worst_success(
     results: Sequence[tuple[float, bool]],
     window_s: float = SUCCESS_WINDOW_S,
-    least: int = LEAST_ATTEMPTS,
+    least: int = LEAST_RESULTS,
 ) -> float | None:
     """Lowest share of successes in any window of `window_s` seconds with `least` results or more.
 

@@ -11,11 +11,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from loadtest.executions import CourierCall, Invocation
+from loadtest.executions import CourierCall, Invocation, RecordStatus
 from loadtest.target import DeployedStack, function_configuration
 
 SLICE_S = 30
 """Seconds of log that one query covers, so that its answer stays below 10,000 lines."""
+
+REPORTS = "REPORT RequestId"
+DIAGNOSTICS = "diagnostics"
+RECORDS = "order.notified"
+"""Phrases to read by: of the platform's reports, of exceptions, of everything about an order."""
 
 LATE_S = 60.0
 """Seconds after which a line that was written is sure to be found."""
@@ -135,6 +140,19 @@ def parse_calls(lines: Iterable[LogEvent]) -> list[CourierCall]:
         )
         for event in lines
         if (line := _structured(event)).get("message") == "courier call"
+    ]
+
+
+def parse_statuses(lines: Iterable[LogEvent]) -> list[RecordStatus]:
+    """Read the orders that the delivery function began and ended to work on from its log."""
+    return [
+        RecordStatus(
+            correlation_id=str(line["correlation_id"]),
+            request_id=str(line["function_request_id"]),
+            status=str(line["status"]),
+        )
+        for line in map(_structured, lines)
+        if "status" in line and "record" in line
     ]
 
 

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from loadtest import executions, logs, target
-from loadtest.executions import Attempt, CourierCall, Invocation
+from loadtest.executions import Attempt, CourierCall, Invocation, RecordStatus
 from loadtest.ledger import Ledger, SentOrder, settle
 from loadtest.target import DeployedStack
 
@@ -42,8 +42,9 @@ class Figures:
         courier_calls: Calls that the delivery function made to the courier.
         throttled_share: Share of those calls that the courier refused as too many.
         peak_concurrency: Most executions of the delivery function at a time.
-        worst_window_success: Lowest share of attempts that delivered their order, in any 10 s with
-            10 or more of them; an attempt is one order in one invocation of the delivery function.
+        worst_window_success: Lowest share of the delivery function's invocations that ended without
+            an exception or a timeout, among those that ended in any 10 s, with 10 or more of them:
+            the success rate of Lambda's console, by which the published experiment was judged.
         invocations: Invocations of the delivery function.
         billed_seconds_per_order: Billed time of the delivery function for each accepted order.
     """
@@ -72,9 +73,9 @@ class Details:
     Attributes:
         peak_concurrency_of_hub: Most executions of all the hub's functions at a time.
         failed_invocations: Invocations of the delivery function that raised or timed out.
-        worst_window_invocation_success: As `worst_window_success`, but by invocation, as the metrics
-            Errors and Invocations of CloudWatch count: a batch that hands some of its messages back
-            is a success there.
+        worst_window_attempt_success: As `worst_window_success`, but by order instead of invocation:
+            a message that a batch hands back to its queue counts as failed, although it only waits
+            for its next turn.
         billed_seconds_per_order_of_hub: Billed time of all the hub's functions per accepted order.
         calls_by_outcome: Calls to the courier by class of their answer.
         unexpected_deliveries: Orders delivered although the API did not answer 202.
@@ -84,7 +85,7 @@ class Details:
 
     peak_concurrency_of_hub: int
     failed_invocations: int
-    worst_window_invocation_success: float | None
+    worst_window_attempt_success: float | None
     billed_seconds_per_order_of_hub: float | None
     calls_by_outcome: dict[str, int]
     unexpected_deliveries: int
@@ -100,6 +101,7 @@ class Measurement:
     details: Details
     concurrency: list[tuple[float, int]]
     success: list[tuple[float, float]]
+    accepted: list[float]
     delivered: list[float]
 
     def meta(self) -> dict[str, Any]:
@@ -108,6 +110,7 @@ class Measurement:
             "series": {
                 "concurrency": [[round(at, 3), n] for at, n in self.concurrency],
                 "success": [[round(at, 3), round(share, 4)] for at, share in self.success],
+                "accepted": [round(at, 3) for at in self.accepted],
                 "delivered": [round(at, 3) for at in self.delivered],
             }
         }
@@ -124,6 +127,7 @@ class Evidence:
     waiting: int
     invocations: dict[str, list[Invocation]]
     calls: list[CourierCall]
+    statuses: list[RecordStatus]
     spent_after: int | None
 
 
@@ -136,7 +140,8 @@ def collect(stack: DeployedStack, sent: Sequence[SentOrder]) -> Evidence:
     """Read the courier's table, the queues and the logs of a stack after a run."""
     begin = min((order.sent_at for order in sent), default=time.time()) - CLOCK_RESERVE_S
     log = {function: logs.FunctionLog(stack, f"{function}FunctionName", begin) for function in target.FUNCTIONS}
-    failed = logs.parse_failures(log["Delivery"].read("diagnostics"))
+    failed = logs.parse_failures(log["Delivery"].read(logs.DIAGNOSTICS))
+    records = log["Delivery"].read(logs.RECORDS)
     return Evidence(
         sent=sent,
         courier=target.courier_orders(stack),
@@ -145,11 +150,12 @@ def collect(stack: DeployedStack, sent: Sequence[SentOrder]) -> Evidence:
         waiting=sum(target.messages(stack, target.DELIVERY_WORK_QUEUES).values()),
         invocations={
             function: logs.parse_invocations(
-                log[function].read("REPORT RequestId"), failed if function == "Delivery" else set()
+                log[function].read(logs.REPORTS), failed if function == "Delivery" else set()
             )
             for function in target.FUNCTIONS
         },
-        calls=logs.parse_calls(log["Delivery"].read("courier call")),
+        calls=logs.parse_calls(records),
+        statuses=logs.parse_statuses(records),
         spent_after=attempts_of(stack),
     )
 
@@ -172,7 +178,7 @@ def summarise(evidence: Evidence, *, drain_s: float, drained: bool) -> Measureme
     """
     sent = evidence.sent
     delivery = evidence.invocations["Delivery"]
-    made = executions.attempts(evidence.calls, delivery)
+    made = executions.attempts(evidence.statuses, delivery)
     ledger = _ledger(evidence, made, drained=drained)
     delays = [
         evidence.courier[order.order_id].first_accepted_at - order.sent_at
@@ -181,7 +187,7 @@ def summarise(evidence: Evidence, *, drain_s: float, drained: bool) -> Measureme
     ]
     accepted = sum(order.accepted for order in sent)
     outcomes = [call.outcome for call in evidence.calls]
-    results = [(attempt.end, attempt.delivered) for attempt in made]
+    results = [(i.end, not i.failed) for i in delivery]
     whole = [i for invocations in evidence.invocations.values() for i in invocations]
     steps = executions.concurrency(delivery)
     start = min((order.sent_at for order in sent), default=0.0)
@@ -206,8 +212,8 @@ def summarise(evidence: Evidence, *, drain_s: float, drained: bool) -> Measureme
         details=Details(
             peak_concurrency_of_hub=executions.peak(executions.concurrency(whole)),
             failed_invocations=sum(i.failed for i in delivery),
-            worst_window_invocation_success=_rounded(
-                executions.worst_success([(i.end, not i.failed) for i in delivery])
+            worst_window_attempt_success=_rounded(
+                executions.worst_success([(attempt.end, attempt.delivered) for attempt in made])
             ),
             billed_seconds_per_order_of_hub=_share(sum(i.billed_s for i in whole), accepted),
             calls_by_outcome={outcome: outcomes.count(outcome) for outcome in sorted(set(outcomes))},
@@ -217,6 +223,7 @@ def summarise(evidence: Evidence, *, drain_s: float, drained: bool) -> Measureme
         ),
         concurrency=[(at - start, running) for at, running in steps],
         success=[(at - start, share) for at, share in executions.success_over_time(results)],
+        accepted=sorted(order.sent_at - start for order in sent if order.accepted),
         delivered=sorted(entry.first_accepted_at - start for entry in evidence.courier.values()),
     )
 

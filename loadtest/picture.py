@@ -97,19 +97,24 @@ def _settings(theme: Theme) -> Any:
 
 
 def _figure(runs: Mapping[str, Measurement], profile: Profile, courier_rate: float, theme: Theme) -> Figure:
-    figure = Figure(figsize=(8, 5.6), layout="constrained")
-    concurrency, success = figure.subplots(2, 1, sharex=True)
+    figure = Figure(figsize=(8, 7.6), layout="constrained")
+    concurrency, success, orders = figure.subplots(3, 1, sharex=True)
     for variant, run in runs.items():
         line = {"color": theme.colours[variant], "linewidth": 2, "linestyle": STYLES[variant]}
         concurrency.step(*_columns(run.concurrency), where="post", label=LABELS[variant], **line)
-        success.plot(*_columns(_with_gaps(run.success)), label=LABELS[variant], **line)
+        success.plot(*_columns(_with_gaps(run.success)), **line)
+        orders.step(run.delivered, range(1, len(run.delivered) + 1), where="post", **line)
+        accepted = run.accepted
+    orders.step(accepted, range(1, len(accepted) + 1), where="post", color=theme.text, linewidth=1, label="accepted")
     concurrency.set_title("Delivery executions running at the same time")
     concurrency.set_ylim(bottom=0)
-    success.set_title(f"Attempts that delivered their order, in the last {SUCCESS_WINDOW_S:.0f} s")
+    success.set_title(f"Invocations that succeeded, of those that ended in the last {SUCCESS_WINDOW_S:.0f} s")
     success.set_ylim(0, 1.02)
     success.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
-    success.set_xlabel("seconds since the first order")
-    for axes in (concurrency, success):
+    orders.set_title("Orders delivered (thin line: accepted)")
+    orders.set_ylim(bottom=0)
+    orders.set_xlabel("seconds since the first order")
+    for axes in (concurrency, success, orders):
         _decorate(axes, profile, courier_rate, theme)
     concurrency.legend(loc="upper right", frameon=False)
     return figure

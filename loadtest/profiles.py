@@ -136,14 +136,16 @@ class Profile:
             begin += phase.duration_s
 
     def artillery_phases(self) -> list[dict[str, Any]]:
-        """Put the phases in artillery's terms."""
-        phases: list[dict[str, Any]] = []
-        for phase in self.phases:
-            entry = {"name": phase.name, "duration": phase.duration_s, "arrivalRate": phase.start_rate}
-            if phase.end_rate != phase.start_rate:
-                entry["rampTo"] = phase.end_rate
-            phases.append(entry)
-        return phases
+        """Put the phases in artillery's terms, which takes a fraction for a rate only where it ramps."""
+        return [
+            {"name": phase.name, "duration": phase.duration_s}
+            | (
+                {"arrivalCount": round(phase.orders)}
+                if phase.start_rate == phase.end_rate
+                else {"arrivalRate": phase.start_rate, "rampTo": phase.end_rate}
+            )
+            for phase in self.phases
+        ]
 
 
 def load(name: str = "published", scenario: Path = SCENARIO) -> Profile:

@@ -78,7 +78,7 @@ class Observer:
         on_the_way = sum(target.messages(self._stack, target.DELIVERY_WORK_QUEUES).values())
         aside = sum(target.messages(self._stack, target.SIDE_WORK_QUEUES).values())
         dead = sum(target.messages(self._stack, target.DELIVERY_DEAD_LETTER_QUEUES).values())
-        reports = logs.parse_invocations(self._logs.read("REPORT RequestId"), set())
+        reports = logs.parse_invocations(self._logs.read(logs.REPORTS), set())
         recent = [i for i in reports if i.end > time.time() - RECENT_S]
         spent = self._spent(sent, reports) - delivered
         unaccounted = max(0, len(accepted) - len(delivered) - dead - len(spent))
@@ -100,8 +100,8 @@ class Observer:
     def _spent(self, sent: Sequence[SentOrder], reports: Sequence[executions.Invocation]) -> set[str]:
         if self._spent_after is None:
             return set()
-        calls = logs.parse_calls(self._logs.read("courier call"))
-        return measure.spent_orders(sent, executions.attempts(calls, reports), self._spent_after)
+        statuses = logs.parse_statuses(self._logs.read(logs.RECORDS))
+        return measure.spent_orders(sent, executions.attempts(statuses, reports), self._spent_after)
 
 
 def run(stack: DeployedStack, profile: Profile, seed: int, limits: Limits, show: Show) -> Run:

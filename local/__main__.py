@@ -1,4 +1,4 @@
-"""Command line: `python -m local up|down|status|logs`."""
+"""Command line: `python -m local up|down|status|logs|key`."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from typing import Any
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
 
 from local.stack import (
     CREDENTIALS,
@@ -26,6 +25,19 @@ from local.stack import (
     write_record,
 )
 
+EXAMPLE_ORDER = {
+    "order_id": "ord-1",
+    "placed_at": "2026-01-31T12:00:00Z",
+    "currency": "EUR",
+    "total": 59.9,
+    "customer": {"name": "Ada"},
+    "delivery_address": {"line1": "1 Main Street", "postal_code": "10115", "city": "Berlin", "country": "DE"},
+    "items": [{"sku": "widget", "quantity": 2, "unit_price": 29.95}],
+}
+LONGEST_FIRST = sorted(VARIANTS, key=len, reverse=True)
+"""One variant's name ends with the other's."""
+
+SHOWN_OUTPUTS = ("OrdersUrl", "HubBusName", "SalesTableName", "CourierUrl", "CourierTableName")
 RECORDS = ROOT / ".local"
 console = Console(highlight=False)
 
@@ -41,6 +53,8 @@ def main() -> int:
     except KeyboardInterrupt:
         console.print("stopped")
         return 130
+    except BrokenPipeError:
+        return 0
 
 
 def parse() -> argparse.Namespace:
@@ -66,6 +80,10 @@ def parse() -> argparse.Namespace:
     command = commands.add_parser("status", help="show what runs")
     command.add_argument("--show-key", action="store_true", help="print the API key in full")
     command.set_defaults(run=status)
+
+    command = commands.add_parser("key", help="print the API key of a stack that runs")
+    command.add_argument("--variant", choices=[*VARIANTS], default="flow-control")
+    command.set_defaults(run=key)
 
     command = commands.add_parser("logs", help="show the functions' logs and the emulator's")
     command.add_argument("--follow", action="store_true", help="go on until Ctrl-C")
@@ -133,6 +151,17 @@ def status(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def key(arguments: argparse.Namespace) -> int:
+    """Print the API key of one stack and nothing else, for use in other commands."""
+    record = read_record(arguments.name)
+    if record is None:
+        raise StackError(f"nothing runs under the name {arguments.name}; `make up` starts it")
+    emulator = attach(record)
+    emulator.check()
+    print(emulator.stack(f"{arguments.name}-{arguments.variant}").api_key())
+    return 0
+
+
 def logs(arguments: argparse.Namespace) -> int:
     """Print the functions' log lines in the order of their times, and the emulator's log."""
     record = read_record(arguments.name)
@@ -144,12 +173,13 @@ def logs(arguments: argparse.Namespace) -> int:
         console.print(escape(emulator.log_tail(20)), style="dim")
     emulator.check()
     since = int((time.time() - arguments.minutes * 60) * 1000)
-    seen: set[str] = set()
+    seen: set[tuple[object, ...]] = set()
     while True:
         events = [event for name in record["stacks"] for event in log_events(emulator.stack(name), since)]
         for event in sorted(events, key=lambda event: int(event["timestamp"])):
-            if event["eventId"] not in seen:
-                seen.add(event["eventId"])
+            identity = (event["logStreamName"], event["timestamp"], event["message"])
+            if identity not in seen:
+                seen.add(identity)
                 print_event(event)
         if not arguments.follow:
             return 0
@@ -182,21 +212,31 @@ def print_event(event: dict[str, Any]) -> None:
 
 def show(stack: Stack, show_key: bool) -> None:
     """Print what one needs to use a stack."""
-    table = Table(title=stack.name, title_justify="left", show_header=False)
-    for name in ("OrdersUrl", "HubBusName", "SalesTableName", "CourierTableName", "CourierUrl"):
-        if name in stack.outputs:
-            table.add_row(name, stack.outputs[name])
     key = stack.api_key()
-    table.add_row("API key", key if show_key else f"{key[:4]}… (--show-key prints it)")
+    facts = {name: stack.outputs[name] for name in SHOWN_OUTPUTS if name in stack.outputs}
+    facts["API key"] = key if show_key else f"{key[:4]}… (--show-key prints it)"
     if stack.inert_types:
-        table.add_row("accepted, without effect here", ", ".join(stack.inert_types))
-    console.print(table)
-    shown = key if show_key else "YOUR-KEY"
-    console.print(
-        f"curl -i {stack.outputs['OrdersUrl']} -H 'x-api-key: {shown}' "
-        f"-H 'content-type: application/json' -d @events/order.json",
-        soft_wrap=True,
+        facts["without effect here"] = ", ".join(stack.inert_types)
+    console.print(f"\n[bold]{stack.name}[/bold]")
+    for name, value in facts.items():
+        plain(f"  {name:<20} {value}")
+    name, variant = next((stack.name.removesuffix(f"-{v}"), v) for v in LONGEST_FIRST if stack.name.endswith(f"-{v}"))
+    shown = key if show_key else f"$({executable()} -m local key --name {name} --variant {variant})"
+    plain(
+        f"  curl -i {stack.outputs['OrdersUrl']} -H 'content-type: application/json' "
+        f"-H \"x-api-key: {shown}\" -d '{json.dumps(EXAMPLE_ORDER)}'"
     )
+
+
+def plain(text: str) -> None:
+    """Print a line as it is, so that it can be copied."""
+    console.print(text, soft_wrap=True, markup=False)
+
+
+def executable() -> str:
+    """How to call this interpreter from the project's folder."""
+    path = Path(sys.executable)
+    return str(path.relative_to(ROOT)) if path.is_relative_to(ROOT) else str(path)
 
 
 def show_environment(emulator: RunningEmulator) -> None:
@@ -204,7 +244,7 @@ def show_environment(emulator: RunningEmulator) -> None:
     console.print()
     variables = {"AWS_ENDPOINT_URL": emulator.endpoint, "AWS_DEFAULT_REGION": REGION}
     for name, value in (variables | CREDENTIALS).items():
-        console.print(f"export {name}={value}")
+        plain(f"export {name}={value}")
 
 
 def record_path(name: str) -> Path:

@@ -22,7 +22,7 @@ import socket
 import struct
 import sys
 import time
-from typing import Any
+from typing import Any, TextIO, cast
 
 HEADER = struct.Struct("!cI")
 TIME = struct.Struct("!Q")
@@ -39,12 +39,14 @@ class LogStream:
         self.rest = ""
 
     def write(self, text: str) -> int:
+        """Send every line that ends with this text."""
         *lines, self.rest = (self.rest + text).split("\n")
         for line in lines:
             self.line(line)
         return len(text)
 
     def writelines(self, lines: list[str]) -> None:
+        """Write one text after the other."""
         for line in lines:
             self.write(line)
 
@@ -52,6 +54,7 @@ class LogStream:
         """Nothing: a line is on its way as soon as it ends."""
 
     def isatty(self) -> bool:
+        """Say that nobody sits in front of it."""
         return False
 
     def finish(self) -> None:
@@ -61,6 +64,7 @@ class LogStream:
             self.rest = ""
 
     def line(self, text: str) -> None:
+        """Send one line with the time."""
         stamp = TIME.pack(time.time_ns() // 1_000_000)
         send(self.channel, b"L", stamp + text.encode(errors=self.errors))
 
@@ -68,20 +72,24 @@ class LogStream:
 class RuntimeClient:
     """What `awslambdaric` posts results and errors to."""
 
-    def __init__(self, channel: socket.socket) -> None:
+    def __init__(self, channel: socket.socket, stream: LogStream) -> None:
         from awslambdaric.lambda_runtime_marshaller import LambdaMarshaller
 
         self.channel = channel
+        self.stream = stream
         self.marshaller = LambdaMarshaller()
 
     def post_invocation_result(self, _id: str, result: Any, *_: Any) -> None:
+        """Send what the handler returned, as JSON."""
         self.post(b"R", result)
 
     def post_invocation_error(self, _id: str, error: str, *_: Any) -> None:
+        """Send the description of an error, as JSON."""
         self.post(b"E", error)
 
     def post(self, kind: bytes, payload: str | bytes) -> None:
-        sys.stdout.finish()  # type: ignore[attr-defined]
+        """Send the rest of the log, the peak memory, and the outcome."""
+        self.stream.finish()
         send(self.channel, b"M", str(peak_memory()).encode())
         send(self.channel, kind, payload.encode() if isinstance(payload, str) else payload)
 
@@ -92,8 +100,8 @@ def main() -> None:
     sys.path[:0] = json.loads(sys.argv[2])
     sys.path.append(sys.argv[3])
     stream = LogStream(control)
-    sys.stdout = sys.stderr = stream  # type: ignore[assignment]
-    handler = initialise(control)
+    sys.stdout = sys.stderr = cast(TextIO, stream)
+    handler = initialise(control, stream)
 
     # Ended environments are reaped by the kernel, and garbage collection must not touch (and so
     # copy) the pages that all environments share.
@@ -110,12 +118,12 @@ def main() -> None:
             control.close()
             stream.channel = socket.socket(fileno=descriptors[0])
             os.environ.update(json.loads(message))
-            serve(stream.channel, handler)
+            serve(stream, handler)
         os.close(descriptors[0])
         send(control, b"P", str(pid).encode())
 
 
-def initialise(control: socket.socket) -> Any:
+def initialise(control: socket.socket, stream: LogStream) -> Any:
     """Load the handler, as the runtime does; a failure is sent and ends the process."""
     from awslambdaric import bootstrap
     from awslambdaric.lambda_runtime_exception import FaultException
@@ -136,16 +144,17 @@ def initialise(control: socket.socket) -> Any:
         send(control, b"R", b"")
         return handler
     bootstrap.log_error(error, sink)
-    sys.stdout.finish()  # type: ignore[attr-defined]
+    stream.finish()
     send(control, b"E", json.dumps(error).encode())
     raise SystemExit(0)
 
 
-def serve(channel: socket.socket, handler: Any) -> None:
+def serve(stream: LogStream, handler: Any) -> None:
     """Be one execution environment: an invocation at a time until the socket closes."""
     from awslambdaric import bootstrap
 
-    client = RuntimeClient(channel)
+    channel = stream.channel
+    client = RuntimeClient(channel, stream)
     sink = bootstrap.StandardLogSink()
     status = 0
     with contextlib.suppress(BrokenPipeError, ConnectionResetError):

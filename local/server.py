@@ -14,6 +14,7 @@ import importlib
 import logging
 import os
 import resource
+import shutil
 import signal
 import sys
 from importlib.metadata import version
@@ -40,6 +41,8 @@ def main() -> int:
         level=os.environ.get("LOG_LEVEL", "INFO"),
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
     )
+    for name in ("kms", "samtranslator.metrics.metrics"):
+        logging.getLogger(name).setLevel(logging.ERROR)  # warnings about what nobody here uses
     try:
         application, emulator = load(arguments.port, () if arguments.bare else GAPS)
     except GapError as error:
@@ -48,6 +51,8 @@ def main() -> int:
     if arguments.attached:
         emulator.add_background(parent_ended)
     asyncio.run(serve(application, emulator))
+    if arguments.attached:
+        shutil.rmtree(emulator.settings["state"], ignore_errors=True)
     return 0
 
 
@@ -99,7 +104,7 @@ async def serve(application: Application, emulator: Emulator) -> None:
 
     async with asyncio.TaskGroup() as tasks:
         background = [tasks.create_task(run()) for run in emulator.background]
-        await hypercorn_serve(application, config, shutdown_trigger=stopped)  # type: ignore[arg-type]
+        await hypercorn_serve(application, config, shutdown_trigger=stopped)
         for task in background:
             task.cancel()
     with contextlib.suppress(ImportError):

@@ -278,7 +278,9 @@ class RunningEmulator:
             finish_sam(process, f"{name}: sam deploy", self)
         except StackError as error:
             reasons = self._failures(name)
-            raise StackError(f"{name}: CloudFormation refused\n{reasons}") if reasons else error
+            if not reasons:
+                raise
+            raise StackError(f"{name}: CloudFormation refused\n{reasons}") from error
         stack = self.stack(name)
         self.progress(f"{name}: deployed in {time.monotonic() - started:.0f} s")
         return stack
@@ -415,6 +417,7 @@ def emulator_environment(state: Path) -> dict[str, str]:
         "PATH": os.environ.get("PATH", os.defpath),
         "HOME": str(state),
         "TMPDIR": str(state),
+        "LOCAL_STATE": str(state),
         "LANG": "en_US.UTF-8",
         "TZ": "UTC",
         "PYTHONUNBUFFERED": "1",

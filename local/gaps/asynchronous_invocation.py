@@ -76,7 +76,7 @@ class QueuedEvent:
         if result.get("throttle"):
             self.throttles += 1
             backoff = min(MOST_THROTTLE_BACKOFF, 2.0 ** min(self.throttles - 1, 10))
-            delay = backoff * random.uniform(0.5, 1.0) * self.scale
+            delay = backoff * random.uniform(0.5, 1.0) * self.scale  # noqa: S311 - no secret
         else:
             self.errors += 1
             if self.errors > int(2 if retries is None else retries):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Coroutine, MutableMapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -36,7 +36,7 @@ class Emulator:
     settings: dict[str, str] = field(default_factory=dict)
     gap: str = ""
     middleware: list[Callable[[Application], Application]] = field(default_factory=list)
-    background: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
+    background: list[Callable[[], Coroutine[Any, Any, None]]] = field(default_factory=list)
 
     def wrap(
         self,
@@ -80,7 +80,7 @@ class Emulator:
         """Put an ASGI application around the emulator; the last one added sees a request first."""
         self.middleware.append(wrapper)
 
-    def add_background(self, task: Callable[[], Awaitable[None]]) -> None:
+    def add_background(self, task: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run a coroutine function in the emulator's event loop for as long as it serves."""
         self.background.append(task)
 

@@ -19,14 +19,17 @@ code outside the handler runs once for all of them, and soon after the function 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import io
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 import zipfile
@@ -62,7 +65,7 @@ def install(emulator: Emulator) -> None:
     from ministack.core import lambda_runtime
     from ministack.services import lambda_svc
 
-    templates = Templates(Path(os.environ.get("TMPDIR", "/tmp")) / "lambda")
+    templates = Templates(Path(tempfile.gettempdir()) / "lambda")
 
     def worker_class(original: Any) -> Any:
         def choose(config: dict[str, Any]) -> Any:
@@ -140,7 +143,7 @@ class Environment:
         """
         init_milliseconds = None
         with self._lock:
-            if self._proc is None or self._proc.poll() is not None:
+            if self._proc is None or self._log is None or self._proc.poll() is not None:
                 started = time.perf_counter()
                 self._log = LogWriter(self.config)
                 template = self._templates.get(self.config, self._code)
@@ -148,56 +151,54 @@ class Environment:
                     self._proc = template.fork({"AWS_LAMBDA_LOG_STREAM_NAME": self._log.stream})
                 except InitError as failure:
                     self._templates.discard(template)
-                    return self._init_failed(template, failure, request_id)
+                    return self._init_failed(template, self._log, failure, request_id)
                 init_milliseconds = (time.perf_counter() - started) * 1000
                 for stamp, line in template.take_init_lines():
                     self._log.write(stamp, line)
-            return self._run(event, request_id, trace_id, init_milliseconds)
+            report = Report(self.config, request_id, init_milliseconds, trace_id)
+            return self._run(self._proc, self._log, event, report)
 
-    def _run(self, event: Any, request_id: str, trace_id: str | None, init_milliseconds: float | None) -> Result:
-        assert self._proc is not None and self._log is not None
+    def _run(self, process: Fork, log: LogWriter, event: Any, report: Report) -> Result:
         timeout = float(self.config.get("Timeout", 3))
-        report = Report(self.config, request_id, init_milliseconds, trace_id)
-        self._log.write(now_milliseconds(), report.start())
+        log.write(now_milliseconds(), report.start())
         started = time.perf_counter()
-        outcome = self._proc.run(
+        outcome = process.run(
             {
-                "request_id": request_id,
+                "request_id": report.request_id,
                 "event": json.dumps(event),
                 "function_arn": self.config.get("FunctionArn", ""),
                 "deadline": now_milliseconds() + int(timeout * 1000),
-                "trace_id": trace_id,
+                "trace_id": report.trace_id,
             },
             timeout,
-            self._log,
+            log,
         )
         if outcome.status == "timeout":
             duration = timeout * 1000
             stamp = time.strftime("%Y-%m-%dT%H:%M:%S.000Z", time.gmtime())
-            text = f"{stamp} {request_id} Task timed out after {timeout:.2f} seconds\n"
-            self._log.write(now_milliseconds(), text)
+            text = f"{stamp} {report.request_id} Task timed out after {timeout:.2f} seconds\n"
+            log.write(now_milliseconds(), text)
         else:
             duration = (time.perf_counter() - started) * 1000
             if outcome.status == "exit":
-                self._log.write(now_milliseconds(), str(outcome.body["errorMessage"]))
-        self._log.write(now_milliseconds(), report.end())
-        self._log.write(now_milliseconds(), report.report(duration, outcome))
+                log.write(now_milliseconds(), str(outcome.body["errorMessage"]))
+        log.write(now_milliseconds(), report.end())
+        log.write(now_milliseconds(), report.report(duration, outcome))
         self.last_used = time.time()
         if outcome.status in ("timeout", "exit"):
-            self._proc.kill()
+            process.kill()
             self._proc = None
-        answer: Result = {"body": outcome.body, "log": "\n".join(self._log.take())}
+        answer: Result = {"body": outcome.body, "log": "\n".join(log.take())}
         return answer if outcome.status == "ok" else answer | {"error": True}
 
-    def _init_failed(self, template: Template, failure: InitError, request_id: str) -> Result:
-        assert self._log is not None
+    def _init_failed(self, template: Template, log: LogWriter, failure: InitError, request_id: str) -> Result:
         report = Report(self.config, request_id, None, None)
         for stamp, line in template.take_init_lines():
-            self._log.write(stamp, line)
-        self._log.write(now_milliseconds(), report.start())
-        self._log.write(now_milliseconds(), report.end())
-        self._log.write(now_milliseconds(), report.report(0.0, Outcome("error", failure.error)))
-        return {"body": failure.error, "error": True, "log": "\n".join(self._log.take())}
+            log.write(stamp, line)
+        log.write(now_milliseconds(), report.start())
+        log.write(now_milliseconds(), report.end())
+        log.write(now_milliseconds(), report.report(0.0, Outcome("error", failure.error)))
+        return {"body": failure.error, "error": True, "log": "\n".join(log.take())}
 
     def kill(self) -> None:
         """End the environment's process."""
@@ -279,15 +280,13 @@ class Fork:
         """End the process at once."""
         if not self.dead:
             self.dead = True
-            try:
-                os.kill(self.pid, 9)
-            except ProcessLookupError:
-                pass
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGKILL)
             self.channel.close()
 
     terminate = kill
 
-    def wait(self, timeout: float | None = None) -> int:
+    def wait(self, timeout: float | None = None) -> int:  # noqa: ARG002 - as of a Popen
         """Nothing to wait for: the template process has the kernel reap it."""
         return 0
 
@@ -330,7 +329,8 @@ class Template:
         """
         self.initialise()
         with self.lock:
-            assert self.control is not None
+            if self.control is None:
+                raise InitError(exit_error("Runtime exited without providing a reason", ""))
             ours, theirs = socket.socketpair()
             with theirs:
                 message = json.dumps(environment).encode()
@@ -503,11 +503,12 @@ def function_environment(config: dict[str, Any], code: Path) -> dict[str, str]:
 
     region = str(config["FunctionArn"]).split(":")[3]
     variables = (config.get("Environment") or {}).get("Variables") or {}
+    credentials: dict[str, str] = execution_credentials(config)
     defaults = {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{os.environ['GATEWAY_PORT']}"}
     return (
         defaults
         | {str(name): str(value) for name, value in variables.items()}
-        | execution_credentials(config)
+        | credentials
         | {
             "AWS_REGION": region,
             "AWS_DEFAULT_REGION": region,
@@ -585,13 +586,16 @@ class Report:
     trace_id: str | None
 
     def start(self) -> str:
+        """Say that an invocation begins."""
         version = self.config.get("Version", "$LATEST")
         return f"START RequestId: {self.request_id} Version: {version}"
 
     def end(self) -> str:
+        """Say that it has ended."""
         return f"END RequestId: {self.request_id}"
 
     def report(self, duration: float, outcome: Outcome) -> str:
+        """Tell what it took; `duration` in milliseconds."""
         billed = -(-(duration + (self.init_milliseconds or 0.0)) // 1)
         parts = [
             f"REPORT RequestId: {self.request_id}",

@@ -48,7 +48,7 @@ def courier() -> Iterator[CourierServer]:
 @pytest.fixture
 def output(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Callable[[], Output]:
     """Reads what has been printed since the last call."""
-    monkeypatch.setattr(logger.registered_handler, "stream", sys.stdout)  # it keeps the one of its first import
+    monkeypatch.setattr(logger.registered_handler, "stream", _Stdout())
     metrics.clear_metrics()
     capsys.readouterr()
 
@@ -57,6 +57,16 @@ def output(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) 
         return Output(captured.out, captured.err)
 
     return read
+
+
+class _Stdout:
+    """Whatever is standard output at the moment; the logger would keep the one of its import."""
+
+    def write(self, text: str) -> None:
+        sys.stdout.write(text)
+
+    def flush(self) -> None:
+        sys.stdout.flush()
 
 
 @pytest.fixture

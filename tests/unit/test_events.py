@@ -206,13 +206,6 @@ def test_nesting_without_end_is_refused() -> None:
         read_json('{"a":' * 40_000 + "1" + "}" * 40_000)
 
 
-def test_half_a_surrogate_pair_is_refused() -> None:
-    """JSON can escape one, and UTF-8 cannot carry it: neither the bus nor the courier could be sent the order."""
-    with pytest.raises(UnreadableEvent):
-        order = read_json(json.dumps(an_order(items=[{"sku": "\ud83d", "quantity": 1, "unit_price": 1}])))
-        check("order", order)
-
-
 @given(json_values)
 def test_json_is_read_as_it_is(value: Any) -> None:
     assert read_json(json.dumps(value)) == value

@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, fields
 from email.utils import parsedate_to_datetime
-from threading import Lock
+from threading import Lock, local
 from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
@@ -39,7 +39,8 @@ class ServerClock:
 
     Execution environments may disagree on the time; the service that keeps the item is the one party they all talk to.
     Its answers carry a Date header in whole seconds, so each answer bounds the difference of the two clocks to about a
-    second, and together they bound it ever more closely. Within the bounds, the environment's own clock is believed.
+    second, and together they bound it ever more closely. The environment's own clock is believed while it keeps within
+    the bounds; one that does not is taken for the middle between them.
 
     Args:
         wall_clock: The environment's time, in seconds since the epoch.
@@ -53,6 +54,20 @@ class ServerClock:
         self._monotonic = monotonic
         self._least = float("-inf")
         self._most = float("inf")
+        self._thread = local()
+
+    def watch(self, client: DynamoDBClient) -> None:
+        """Learn from every answer that a boto3 client gets, whatever it is asked for."""
+
+        def before_send(**_: Any) -> None:
+            self._thread.sent = self._monotonic()
+
+        def response_received(response_dict: Mapping[str, Any] | None = None, **_: Any) -> None:
+            if response_dict:
+                self.observe(response_dict["headers"].get("date"), self._thread.sent)
+
+        client.meta.events.register("before-send.dynamodb", before_send)
+        client.meta.events.register("response-received.dynamodb", response_received)
 
     def observe(self, date: str | None, sent: float) -> None:
         """Learn from an answer.
@@ -73,8 +88,10 @@ class ServerClock:
 
     def now(self) -> float:
         """Return the server's time, in seconds since the epoch."""
-        believed = self._wall_clock() - self._monotonic()
-        return self._monotonic() + min(self._most, max(self._least, believed))
+        difference = self._wall_clock() - self._monotonic()
+        if not self._least <= difference <= self._most:
+            difference = (self._least + self._most) / 2
+        return self._monotonic() + difference
 
 
 class Pacer:
@@ -104,6 +121,7 @@ class Pacer:
         self._limits = limits
         self._share = Limits(limits.rate / executions)
         self._clock = clock or ServerClock()
+        self._clock.watch(client)
         self._monotonic = monotonic
         self._lock = Lock()
         self._pace: Pace | None = None
@@ -175,17 +193,14 @@ class Pacer:
         return None
 
     def _read(self) -> Pace:
-        sent = self._monotonic()
         answer = self._client.get_item(TableName=self._table, Key={"pk": {"S": ITEM_KEY}}, ConsistentRead=True)
-        self._observe(answer, sent)
         return self._learn(answer.get("Item"))
 
     def _write(self, pace: Pace) -> bool:
         """Write the pace if nobody else has since it was read; if somebody has, learn theirs and return False."""
         revision: AttributeValueTypeDef = {"S": uuid4().hex}
-        sent = self._monotonic()
         try:
-            answer = self._client.put_item(
+            self._client.put_item(
                 TableName=self._table,
                 Item={"pk": {"S": ITEM_KEY}, "revision": revision}
                 | {name: {"N": f"{value:.6f}"} for name, value in asdict(pace).items()},
@@ -195,10 +210,8 @@ class Pacer:
             )
         except self._client.exceptions.ConditionalCheckFailedException as error:
             refusal: Mapping[str, Any] = error.response
-            self._observe(refusal, sent)
             self._learn(refusal.get("Item"))
             return False
-        self._observe(answer, sent)
         self._pace, self._revision, self._read_at = pace, revision, self._monotonic()
         return True
 
@@ -208,13 +221,9 @@ class Pacer:
         self._revision = item.get("revision") if item else None
         try:
             values = {field.name: float(item[field.name]["N"]) for field in fields(Pace)} if item else None
-            self._pace = Pace(**values) if values else Pace(0.0, self._limits.rate)
+            self._pace = Pace(**values) if values else Pace(self._clock.now(), self._limits.rate)
         except (KeyError, TypeError, ValueError):
             metrics.add_metric("PaceMended", MetricUnit.Count, 1)
             logger.error("the item of the pace is broken; starting again at the lowest rate", item=item)
-            self._pace = Pace(0.0, self._limits.floor)
+            self._pace = Pace(self._clock.now(), self._limits.floor)
         return self._pace
-
-    def _observe(self, answer: Mapping[str, Any], sent: float) -> None:
-        headers = answer.get("ResponseMetadata", {}).get("HTTPHeaders", {})
-        self._clock.observe(headers.get("date"), sent)

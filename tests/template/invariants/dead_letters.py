@@ -1,0 +1,216 @@
+"""Every asynchronous hop has a dead-letter destination, and every one of those tells people."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from tests.template.invariants.encryption import statements_about
+from tests.template.invariants.invariant import invariant, of
+from tests.template.invariants.timing import FOURTEEN_DAYS
+from tests.template.translated import Stack, as_list, logical_id, references
+
+ON_PURPOSE = "FlowControl=disabled is the published first build, which loses orders; it is there to be compared"
+EVENT_INVOKERS = {"events.amazonaws.com", "sns.amazonaws.com", "s3.amazonaws.com", "iot.amazonaws.com"}
+STREAM_SOURCES = {"AWS::DynamoDB::Table", "AWS::Kinesis::Stream"}
+
+
+def dead_letter_queues(stack: Stack) -> list[str]:
+    """Return every queue that something hands its failures to."""
+    found: set[str | None] = set()
+    for name, resource in stack.resources.items():
+        properties = resource.get("Properties", {})
+        found.add(logical_id(properties.get("RedrivePolicy", {}).get("deadLetterTargetArn")))
+        found.add(logical_id(properties.get("DeadLetterConfig", {}).get("TargetArn")))
+        found.add(logical_id(properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")))
+        found.update(logical_id(dead_letters_of(target)) for _, target in rule_targets(stack, name))
+        variables = properties.get("Environment", {}).get("Variables", {})
+        found.add(logical_id(variables.get("DEAD_LETTER_QUEUE_URL")))
+    return [name for name in stack.of_type("AWS::SQS::Queue") if name in found]
+
+
+def rule_targets(stack: Stack, rule: str) -> list[tuple[str, dict[str, Any]]]:
+    """Return a rule's targets, each as "RuleLogicalId/TargetId" and its properties."""
+    if stack.type_of(rule) != "AWS::Events::Rule":
+        return []
+    return [(f"{rule}/{target['Id']}", target) for target in stack.properties(rule)["Targets"]]
+
+
+def dead_letters_of(target: dict[str, Any]) -> Any:
+    """Return the ARN of a rule target's dead-letter queue, or None."""
+    return target.get("DeadLetterConfig", {}).get("Arn")
+
+
+def _all_targets(stack: Stack) -> dict[str, dict[str, Any]]:
+    return {name: target for rule in stack.resources for name, target in rule_targets(stack, rule)}
+
+
+@invariant(of("AWS::SQS::Queue"))
+def queue_has_dead_letter_queue(stack: Stack, queue: str) -> Iterator[str]:
+    """A message that no consumer can take comes back until its retention ends, and then it is gone without a word.
+
+    (SQS developer guide, "Using dead-letter queues"; design, section 2: every hop has a dead-letter queue.)
+    """
+    if queue in dead_letter_queues(stack):
+        return
+    target = logical_id(stack.properties(queue).get("RedrivePolicy", {}).get("deadLetterTargetArn"))
+    if stack.type_of(target) != "AWS::SQS::Queue":
+        yield "has no RedrivePolicy with a queue of this stack"
+
+
+@invariant(_all_targets, exceptions={"DirectDeliveryRule/delivery": ON_PURPOSE})
+def rule_target_has_dead_letter_queue(stack: Stack, target: str) -> Iterator[str]:
+    """EventBridge drops an event that it could not hand over for 24 hours and 185 attempts, or that was refused.
+
+    It keeps it only in a dead-letter queue of the target (EventBridge user guide, "Using dead-letter queues to process
+    undelivered events").
+    """
+    if stack.type_of(logical_id(dead_letters_of(_all_targets(stack)[target]))) != "AWS::SQS::Queue":
+        yield "has no DeadLetterConfig with a queue of this stack"
+
+
+@invariant(_all_targets)
+def rule_may_send_to_its_queues(stack: Stack, target: str) -> Iterator[str]:
+    """EventBridge has no role for queues: without a queue policy every event is dropped, dead letters included.
+
+    The policy allows sqs:SendMessage to events.amazonaws.com with aws:SourceArn of the rule (EventBridge user guide,
+    "Using resource-based policies", "Amazon SQS permissions" and "Considerations for using a dead-letter queue").
+    """
+    rule, properties = target.partition("/")[0], _all_targets(stack)[target]
+    for value in (properties["Arn"], dead_letters_of(properties)):
+        queue = logical_id(value)
+        if stack.type_of(queue) == "AWS::SQS::Queue" and not _admits(stack, str(queue), rule):
+            yield f"may not send to {queue}: no queue policy allows sqs:SendMessage with aws:SourceArn of {rule}"
+
+
+def _admits(stack: Stack, queue: str, rule: str) -> bool:
+    return any(
+        statement["Effect"] == "Allow"
+        and statement.get("Principal") == {"Service": "events.amazonaws.com"}
+        and "sqs:SendMessage" in as_list(statement["Action"])
+        and rule in references(statement.get("Condition"))
+        for statement in statements_about(stack, queue)
+    )
+
+
+def _asynchronously_invoked(stack: Stack) -> list[str]:
+    invoked = {
+        logical_id(stack.properties(name)["FunctionName"])
+        for name in stack.of_type("AWS::Lambda::Permission")
+        if stack.properties(name)["Principal"] in EVENT_INVOKERS
+    }
+    return [name for name in stack.of_type("AWS::Lambda::Function") if name in invoked]
+
+
+@invariant(_asynchronously_invoked, exceptions={"DeliveryFunction": ON_PURPOSE})
+def asynchronous_function_has_destination(stack: Stack, function: str) -> Iterator[str]:
+    """Lambda discards an event after two retries, or after six hours of throttling.
+
+    It keeps it only in a dead-letter queue or an on-failure destination (Lambda developer guide, "Capturing records of
+    Lambda asynchronous invocations").
+    """
+    destinations = [stack.properties(function).get("DeadLetterConfig", {}).get("TargetArn")]
+    for name in stack.of_type("AWS::Lambda::EventInvokeConfig"):
+        properties = stack.properties(name)
+        if logical_id(properties["FunctionName"]) == function:
+            destinations.append(properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination"))
+    if not any(logical_id(destination) in stack.resources for destination in destinations):
+        yield "is invoked asynchronously, and has neither a DeadLetterConfig nor an OnFailure destination"
+
+
+def _stream_mappings(stack: Stack) -> list[str]:
+    return [
+        name
+        for name in stack.of_type("AWS::Lambda::EventSourceMapping")
+        if stack.type_of(logical_id(stack.properties(name).get("EventSourceArn"))) in STREAM_SOURCES
+    ]
+
+
+@invariant(_stream_mappings)
+def stream_mapping_gets_past_poison(stack: Stack, mapping: str) -> Iterator[str]:
+    """A record that always fails stops its shard until it expires, and every record behind it waits.
+
+    Bounded retries, a split of the batch and an on-failure destination let the shard go on (Lambda developer guide,
+    "Handling errors for a DynamoDB event source").
+    """
+    properties = stack.properties(mapping)
+    if logical_id(properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")) is None:
+        yield "has no DestinationConfig.OnFailure"
+    if properties.get("MaximumRetryAttempts", -1) < 0:
+        yield "retries without end: it has no MaximumRetryAttempts"
+    if not properties.get("BisectBatchOnFunctionError"):
+        yield "does not say BisectBatchOnFunctionError: true"
+
+
+@invariant(dead_letter_queues)
+def dead_letters_are_kept_fourteen_days(stack: Stack, queue: str) -> Iterator[str]:
+    """People need the time to come back from a holiday, mend the cause and send the messages again.
+
+    1,209,600 s, 14 days, is the longest that SQS keeps a message (SQS developer guide, "Amazon SQS message quotas").
+    """
+    retention = stack.properties(queue).get("MessageRetentionPeriod", 4 * 24 * 3600)
+    if retention != FOURTEEN_DAYS:
+        yield f"keeps dead letters for {retention} s, and not for {FOURTEEN_DAYS} s"
+
+
+@invariant(dead_letter_queues)
+def dead_letter_queue_has_alarm(stack: Stack, queue: str) -> Iterator[str]:
+    """A dead letter that nobody hears of is a lost order; a misspelt dimension makes an alarm that never fires.
+
+    AWS/SQS ApproximateNumberOfMessagesVisible has the one dimension QueueName, and is not reported for a queue that
+    nobody uses, hence notBreaching (SQS developer guide, "Available CloudWatch metrics for Amazon SQS"). The number of
+    messages sent does not count those that a redrive moves.
+    """
+    dimensions = [{"Name": "QueueName", "Value": {"Fn::GetAtt": [queue, "QueueName"]}}]
+    wanted = {
+        "Namespace": "AWS/SQS",
+        "MetricName": "ApproximateNumberOfMessagesVisible",
+        "Dimensions": dimensions,
+        "Statistic": "Maximum",
+        "Threshold": 1,
+        "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+        "TreatMissingData": "notBreaching",
+    }
+    alarms = {name: stack.properties(name) for name in stack.of_type("AWS::CloudWatch::Alarm")}
+    if not any(all(alarm.get(key) == value for key, value in wanted.items()) for alarm in alarms.values()):
+        about = [name for name, alarm in alarms.items() if queue in references(alarm.get("Dimensions"))]
+        yield f"has no alarm with {wanted} (alarms that name it: {about or 'none'})"
+
+
+@invariant(of("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"))
+def alarm_tells_people(stack: Stack, alarm: str) -> Iterator[str]:
+    """An alarm without an action changes its colour on a page that nobody looks at."""
+    properties = stack.properties(alarm)
+    topics = [logical_id(action) for action in properties.get("AlarmActions", [])]
+    if not any(stack.type_of(topic) == "AWS::SNS::Topic" for topic in topics):
+        yield "has no AlarmActions with a topic of this stack"
+    if str(properties.get("ActionsEnabled", True)).lower() != "true":
+        yield "has its actions disabled"
+
+
+@invariant(of("AWS::SNS::Topic"))
+def alarms_reach_the_topic(stack: Stack, topic: str) -> Iterator[str]:
+    """CloudWatch may neither publish to a topic whose policy does not name it nor encrypt for one with the AWS key.
+
+    The AWS managed key alias/aws/sns has a policy that cannot be changed, so the topic needs a key of its own that
+    allows cloudwatch.amazonaws.com kms:Decrypt and kms:GenerateDataKey* (CloudWatch user guide, "Notifying users on
+    alarm changes"; SNS developer guide, "Enable compatibility between event sources and encrypted topics").
+    """
+    if not any(topic in references(stack.properties(name).get("AlarmActions")) for name in stack.resources):
+        return
+    if not _cloudwatch_may(statements_about(stack, topic), {"sns:Publish"}):
+        yield "has no policy that lets cloudwatch.amazonaws.com publish"
+    key = logical_id(stack.properties(topic).get("KmsMasterKeyId"))
+    if stack.type_of(key) != "AWS::KMS::Key":
+        yield "has no KmsMasterKeyId with a key of this stack"
+    elif not _cloudwatch_may(statements_about(stack, str(key)), {"kms:Decrypt", "kms:GenerateDataKey*"}):
+        yield f"is encrypted with {key}, which cloudwatch.amazonaws.com may not use"
+
+
+def _cloudwatch_may(statements: list[dict[str, Any]], actions: set[str]) -> bool:
+    return any(
+        statement["Effect"] == "Allow"
+        and statement.get("Principal") == {"Service": "cloudwatch.amazonaws.com"}
+        and actions <= set(as_list(statement["Action"]))
+        for statement in statements
+    )

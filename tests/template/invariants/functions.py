@@ -1,0 +1,105 @@
+"""What every function has: a log group, traces, a timeout, a role and settings of its own."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+from tests.template.invariants.invariant import invariant, of
+from tests.template.translated import ROOT, Stack, logical_id
+
+
+@invariant(of("AWS::Lambda::Function"))
+def function_has_log_group(stack: Stack, function: str) -> Iterator[str]:
+    """The log group that Lambda makes by itself is kept for ever, and stays behind when the stack goes.
+
+    LoggingConfig.LogGroup names one of the stack (Lambda developer guide, "Configuring CloudWatch log groups").
+    """
+    group = logical_id(stack.properties(function).get("LoggingConfig", {}).get("LogGroup"))
+    if stack.type_of(group) != "AWS::Logs::LogGroup":
+        yield "has no LoggingConfig.LogGroup with a log group of this stack"
+
+
+@invariant(of("AWS::Logs::LogGroup"))
+def log_group_has_retention(stack: Stack, group: str) -> Iterator[str]:
+    """Without one, logs are kept for ever, at a price (CloudWatch Logs user guide, "Change log data retention")."""
+    if "RetentionInDays" not in stack.properties(group):
+        yield "has no RetentionInDays"
+
+
+@invariant(of("AWS::Lambda::Function"))
+def function_is_traced(stack: Stack, function: str) -> Iterator[str]:
+    """A trace that ends at a function cannot tell a slow courier from a slow hub (Lambda, "Visualize with X-Ray")."""
+    if stack.properties(function).get("TracingConfig", {}).get("Mode") != "Active":
+        yield "does not say Tracing: Active"
+
+
+@invariant(of("AWS::Lambda::Function"))
+def function_has_timeout(stack: Stack, function: str) -> Iterator[str]:
+    """Lambda's default of 3 seconds is shorter than one slow call to the courier; 900 s is the most (Lambda quotas)."""
+    timeout = stack.properties(function).get("Timeout")
+    if timeout is None or not 1 <= timeout <= 900:
+        yield f"has the timeout {timeout}, and needs one of 1 to 900 s in the template"
+
+
+@invariant(of("AWS::Lambda::Function", "AWS::StepFunctions::StateMachine"))
+def function_has_role_of_its_own(stack: Stack, function: str) -> Iterator[str]:
+    """A shared role gives each the permissions of all (Lambda developer guide, "Applying least privilege")."""
+    role = _role(stack, function)
+    if stack.type_of(role) != "AWS::IAM::Role":
+        yield "has no role of this stack"
+    others = [name for name in stack.resources if name != function and role and _role(stack, name) == role]
+    if others:
+        yield f"shares {role} with {' and '.join(others)}"
+
+
+def _role(stack: Stack, name: str) -> str | None:
+    properties = stack.properties(name)
+    return logical_id(properties.get("Role") or properties.get("RoleArn"))
+
+
+@invariant(of("AWS::StepFunctions::StateMachine"))
+def state_machine_is_observed(stack: Stack, machine: str) -> Iterator[str]:
+    """A machine that decides over a mapping must leave a record of why (Step Functions, "Logging and monitoring")."""
+    properties = stack.properties(machine)
+    if properties.get("TracingConfiguration", {}).get("Enabled") is not True:
+        yield "does not say Tracing: { Enabled: true }"
+    logging = properties.get("LoggingConfiguration", {})
+    if logging.get("Level", "OFF") == "OFF" or not logging.get("Destinations"):
+        yield "has no Logging with a level and a log group"
+
+
+@invariant(of("AWS::Lambda::Function"))
+def environment_is_settings(stack: Stack, function: str) -> Iterator[str]:
+    """A variable that no field reads is dead; a field that no variable fills stops the function at its start.
+
+    The dataclass Settings in functions/<name>/app.py is read by hub.settings.load, which counts an empty value as
+    missing. Variables of Powertools (POWERTOOLS_*) are read by Powertools.
+    """
+    variables = stack.properties(function).get("Environment", {}).get("Variables", {})
+    given = {name: value for name, value in variables.items() if not name.startswith("POWERTOOLS_")}
+    folder = stack.source.document["Resources"][function]["Properties"]["CodeUri"]
+    fields = settings_fields(ROOT / folder / "app.py")
+    for name in sorted(given.keys() - fields.keys()):
+        yield f"is given {name}, which {folder}/app.py's Settings does not read"
+    for name in sorted(fields.keys() - given.keys()):
+        yield f"is not given {name}, which {folder}/app.py's Settings reads"
+    for name in sorted(name for name in given.keys() & fields.keys() if fields[name] and given[name] == ""):
+        yield f"is given {name} empty, which {folder}/app.py's Settings requires"
+
+
+@cache
+def settings_fields(module: Path) -> dict[str, bool]:
+    """Return the environment variables that a module's Settings reads, each with whether it is required.
+
+    The module is parsed, not imported: to import a handler is to start the function.
+    """
+    classes = [node for node in ast.parse(module.read_text()).body if isinstance(node, ast.ClassDef)]
+    [settings] = [node for node in classes if node.name == "Settings"]
+    return {
+        node.target.id.upper(): node.value is None
+        for node in settings.body
+        if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
+    }
