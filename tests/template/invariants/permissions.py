@@ -14,7 +14,7 @@ from tests.template.invariants.invariant import invariant, of
 from tests.template.invariants.timing import function_of, queue_mappings, queue_of
 from tests.template.translated import Stack, as_list, logical_id, references
 
-# The service authorization reference, as cfn-lint ships it: each action with the kinds of resource it can be narrowed to.
+# The service authorization reference, as cfn-lint ships it: each action, and what kinds of resource narrow it.
 _ACTIONS: dict[str, Any] = load_resource(AdditionalSpecs, "Policies.json")
 _IDENTITY_POLICIES = ("AWS::IAM::Role", "AWS::IAM::RolePolicy", "AWS::IAM::Policy", "AWS::IAM::ManagedPolicy")
 _WILDCARD_ACTIONS = {
