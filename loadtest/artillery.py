@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import subprocess
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,11 @@ class Load:
     def sent(self) -> list[SentOrder]:
         """Read the orders that have been answered so far, or given up."""
         return read_records(self.records.read_text().splitlines())
+
+    def share(self, profile: Profile) -> float:
+        """Tell how much of the profile's time has passed since the first order, from 0 to 1."""
+        first = min((order.sent_at for order in self.sent()), default=None)
+        return 0.0 if first is None else min(1.0, (time.time() - first) / profile.duration_s)
 
     def finish(self) -> bool:
         """Wait for the end; whether every threshold of `ensure` was met.

@@ -18,14 +18,12 @@ from loadtest.measure import Figures
 from loadtest.profiles import Scale
 from loadtest.progress import Board
 from loadtest.run import Limits, Run, run
+from local.gaps.emulator import MINISTACK_VERSION
 from local.stack import VARIANTS, EmulatorSettings, RunningEmulator, Stack, StackError
 
 SCALE = Scale(time=1 / 15, rate=1 / 2)
 """18 minutes become 72 seconds; half as many orders, and half the courier's limit, are what two processor cores carry
 without being the bottleneck themselves."""
-
-DELIVERY_BATCH_SIZE = 10
-"""Orders that the template's flow control takes at a time from the queue, at the published rates."""
 
 SEED = 2024
 POLL_S = 2.0
@@ -100,7 +98,6 @@ def scaled_parameters(scale: Scale) -> dict[str, str]:
     return {
         "CourierRate": f"{courier_rate:g}",
         "CourierBurst": str(max(1, round(courier_rate))),
-        "DeliveryBatchSize": str(max(1, round(DELIVERY_BATCH_SIZE * scale.rate))),
         "DirectRetryWaitMin": f"{shortest * scale.time:.3g}",
         "DirectRetryWaitMax": f"{longest * scale.time:.3g}",
         "SimulatorHonoursIdempotencyKey": "false",
@@ -166,6 +163,7 @@ def meta(
         "versions": {
             "artillery": artillery.version(),
             "aws-sam-cli": version("aws-sam-cli"),
+            "ministack": MINISTACK_VERSION,
             "python": platform.python_version(),
         },
         "runs": {

@@ -43,7 +43,7 @@ class Figures:
         throttled_share: Share of those calls that the courier refused as too many.
         peak_concurrency: Most executions of the delivery function at a time.
         worst_window_success: Lowest share of the delivery function's invocations that ended without
-            an exception or a timeout, among those that ended in any 10 s, with 10 or more of them:
+            an exception or a timeout, among those that ended in any 10 s, with 5 or more of them:
             the success rate of Lambda's console, by which the published experiment was judged.
         invocations: Invocations of the delivery function.
         billed_seconds_per_order: Billed time of the delivery function for each accepted order.

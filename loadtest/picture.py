@@ -15,7 +15,6 @@ from loadtest.executions import SUCCESS_WINDOW_S
 from loadtest.measure import Measurement
 from loadtest.profiles import Profile
 
-STYLES = {"flow-control": "-", "no-flow-control": "--"}
 LABELS = {"flow-control": "flow control", "no-flow-control": "no flow control"}
 
 
@@ -69,7 +68,7 @@ def draw(runs: Mapping[str, Measurement], profile: Profile, courier_rate: float,
             figure = _figure(runs, profile, courier_rate, theme)
             for extension in ("png", "svg"):
                 file = folder / f"demo{theme.suffix}.{extension}"
-                figure.savefig(file, dpi=160, metadata={"Date": None} if extension == "svg" else None)
+                figure.savefig(file, dpi=160)
                 files.append(file)
     return files
 
@@ -89,7 +88,6 @@ def _settings(theme: Theme) -> Any:
         "grid.color": theme.grid,
         "grid.linewidth": 0.8,
         "savefig.facecolor": theme.background,
-        "svg.hashsalt": "demo",
         "text.color": theme.text,
         "xtick.color": theme.text,
         "ytick.color": theme.text,
@@ -99,45 +97,64 @@ def _settings(theme: Theme) -> Any:
 def _figure(runs: Mapping[str, Measurement], profile: Profile, courier_rate: float, theme: Theme) -> Figure:
     figure = Figure(figsize=(8, 7.6), layout="constrained")
     concurrency, success, orders = figure.subplots(3, 1, sharex=True)
+    end = max((at for run in runs.values() for at in run.delivered), default=profile.duration_s)
     for variant, run in runs.items():
-        line = {"color": theme.colours[variant], "linewidth": 2, "linestyle": STYLES[variant]}
-        concurrency.step(*_columns(run.concurrency), where="post", label=LABELS[variant], **line)
+        line: Any = {"color": theme.colours[variant], "linewidth": 1.8, "label": LABELS[variant]}
+        concurrency.step(*_columns(run.concurrency), where="post", **line)
         success.plot(*_columns(_with_gaps(run.success)), **line)
-        orders.step(run.delivered, range(1, len(run.delivered) + 1), where="post", **line)
-        accepted = run.accepted
-    orders.step(accepted, range(1, len(accepted) + 1), where="post", color=theme.text, linewidth=1, label="accepted")
+        orders.step(*_counted(run.delivered, end), where="post", **line)
+        if run.figures.lost:
+            _name_loss(orders, run, end, theme.colours[variant])
+    first = next(iter(runs.values()))
+    orders.step(*_counted(first.accepted, end), where="post", color=theme.text, linewidth=1, linestyle=":")
     concurrency.set_title("Delivery executions running at the same time")
-    concurrency.set_ylim(bottom=0)
+    concurrency.legend(loc="upper left", frameon=False)
     success.set_title(f"Invocations that succeeded, of those that ended in the last {SUCCESS_WINDOW_S:.0f} s")
-    success.set_ylim(0, 1.02)
+    success.set_ylim(0, 1.04)
     success.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
-    orders.set_title("Orders delivered (thin line: accepted)")
-    orders.set_ylim(bottom=0)
+    orders.set_title("Orders delivered (dotted: accepted)")
     orders.set_xlabel("seconds since the first order")
+    overload = profile.seconds_above(courier_rate)
     for axes in (concurrency, success, orders):
-        _decorate(axes, profile, courier_rate, theme)
-    concurrency.legend(loc="upper right", frameon=False)
+        axes.grid(axis="y")
+        axes.set_axisbelow(True)
+        axes.set_xlim(left=0)
+        axes.set_ylim(bottom=0)
+        if overload:
+            axes.axvspan(*overload, color=theme.overload, zorder=0)
+    if overload:
+        _name_overload(success, overload)
     return figure
 
 
-def _decorate(axes: Axes, profile: Profile, courier_rate: float, theme: Theme) -> None:
-    """Shade the time in which more orders arrive than the courier accepts, and mark the load's end."""
-    axes.grid(axis="y")
-    axes.set_axisbelow(True)
-    axes.set_xlim(left=0)
-    overload = profile.seconds_above(courier_rate)
-    if overload:
-        axes.axvspan(*overload, color=theme.overload, zorder=0)
-        axes.text(
-            sum(overload) / 2,
-            0.985,
-            "more orders than the courier takes",
-            transform=axes.get_xaxis_transform(),
-            ha="center",
-            va="top",
-            fontsize=8,
-            alpha=0.8,
-        )
+def _name_overload(axes: Axes, overload: tuple[float, float]) -> None:
+    axes.text(
+        sum(overload) / 2,
+        0.03,
+        "orders arrive faster\nthan the courier takes them",
+        transform=axes.get_xaxis_transform(),
+        ha="center",
+        va="bottom",
+        fontsize=8,
+    )
+
+
+def _name_loss(axes: Axes, run: Measurement, end: float, colour: str) -> None:
+    axes.annotate(
+        f"{run.figures.lost} orders lost",
+        (end, run.figures.delivered),
+        xytext=(0, -6),
+        textcoords="offset points",
+        ha="right",
+        va="top",
+        fontsize=9,
+        color=colour,
+    )
+
+
+def _counted(moments: Sequence[float], end: float) -> tuple[list[float], list[int]]:
+    """Count moments up, and keep the last count until the end."""
+    return [*moments, end], [*range(1, len(moments) + 1), len(moments)]
 
 
 def _columns(points: Sequence[tuple[float, float]]) -> tuple[list[float], list[float]]:

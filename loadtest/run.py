@@ -121,10 +121,8 @@ def run(stack: DeployedStack, profile: Profile, seed: int, limits: Limits, show:
     load = Load.start(stack, profile, seed)
     try:
         observer = Observer(stack, load)
-        begin = time.monotonic()
         while load.running:
-            passed = time.monotonic() - begin
-            show(observer.look("sending", min(1.0, passed / profile.duration_s)).snapshot)
+            show(observer.look("sending", load.share(profile)).snapshot)
             time.sleep(limits.poll_s)
         thresholds_met = load.finish()
     finally:

@@ -19,7 +19,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -315,13 +315,14 @@ class RunningEmulator:
     def stop(self) -> None:
         """End the emulator, every process it started, and its temporary state."""
         if self.alive:
-            family = [psutil.Process(self.pid)]
-            family += family[0].children(recursive=True)
-            family[0].terminate()
-            _gone, remaining = psutil.wait_procs(family, timeout=5)
-            for process in remaining:
-                process.kill()
-            psutil.wait_procs(remaining, timeout=5)
+            server = psutil.Process(self.pid)
+            family = [*server.children(recursive=True), server]
+            server.terminate()
+            psutil.wait_procs([server], timeout=5)
+            for process in family:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
+            psutil.wait_procs(family, timeout=5)
         shutil.rmtree(self.state, ignore_errors=True)
 
     def to_json(self) -> dict[str, Any]:

@@ -3,9 +3,9 @@
 AWS ("How Lambda handles errors and retries with asynchronous invocation", Lambda developer guide):
 a function error is retried twice, after one and two more minutes. A throttle is no error: the event
 goes back to the queue and is tried again for up to six hours, with a backoff from one second to
-five minutes. The request id stays the same.
+five minutes.
 ministack: counts a throttle as an error, so a function at its limit loses the event after three
-attempts; keeps a thread asleep for each waiting retry; takes a new request id each time.
+attempts; keeps a thread asleep for each waiting retry, of which a collapse makes thousands.
 
 `LAMBDA_ASYNC_RETRY_BASE_SECONDS` shortens the minute (and the backoff by the same factor).
 """

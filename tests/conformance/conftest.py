@@ -44,6 +44,8 @@ class Account:
     """An emulated account in which a test makes what it needs; all of it is deleted afterwards."""
 
     emulator: RunningEmulator
+    patience: float
+    """Seconds to wait for what should come true: long enough for a slow machine, short where it never will."""
     cleanups: list[Callable[[], Any]] = field(default_factory=list)
 
     def client(self, service: str) -> Any:
@@ -113,23 +115,21 @@ class Account:
         """How often a function was invoked."""
         return sum(event["message"].startswith("START ") for event in self.log(function))
 
-    def receive(self, url: str, seconds: float = 5.0) -> dict[str, Any]:
+    def eventually(self, condition: Callable[[], Any]) -> None:
+        """Wait until a condition holds; fails when it does not in time."""
+        deadline = time.monotonic() + self.patience
+        while not condition():
+            assert time.monotonic() < deadline, f"not within {self.patience} s"
+            time.sleep(0.1)
+
+    def receive(self, url: str) -> dict[str, Any]:
         """The next message of a queue, with its attributes."""
         answer = self.client("sqs").receive_message(
-            QueueUrl=url, WaitTimeSeconds=round(seconds), MessageAttributeNames=["All"], AttributeNames=["All"]
+            QueueUrl=url, WaitTimeSeconds=round(self.patience), MessageAttributeNames=["All"], AttributeNames=["All"]
         )
         assert answer.get("Messages"), "no message arrived"
         message: dict[str, Any] = answer["Messages"][0]
         return message
-
-
-def eventually(condition: Callable[[], Any], seconds: float = 5.0) -> Any:
-    """Wait until a condition holds and return its value; fails when it does not in time."""
-    deadline = time.monotonic() + seconds
-    while not (value := condition()):
-        assert time.monotonic() < deadline, f"not within {seconds} s"
-        time.sleep(0.1)
-    return value
 
 
 @pytest.fixture(scope="session")
@@ -148,17 +148,17 @@ def emulators() -> Iterator[Emulators]:
 )
 def account(request: pytest.FixtureRequest, emulators: Emulators) -> Iterator[Account]:
     """For what only holds with the gaps closed: runs on the bare emulator too, and must fail there."""
-    yield from fresh_account(emulators.get(bare=request.param))
+    yield from fresh_account(emulators.get(bare=request.param), patience=2 if request.param else 15)
 
 
 @pytest.fixture
 def relied_upon(emulators: Emulators) -> Iterator[Account]:
     """For what the emulator does by itself and the hub needs."""
-    yield from fresh_account(emulators.get(bare=False))
+    yield from fresh_account(emulators.get(bare=False), patience=15)
 
 
-def fresh_account(emulator: RunningEmulator) -> Iterator[Account]:
-    account = Account(emulator)
+def fresh_account(emulator: RunningEmulator, patience: float) -> Iterator[Account]:
+    account = Account(emulator, patience)
     yield account
     for cleanup in reversed(account.cleanups):
         cleanup()

@@ -6,7 +6,7 @@ import json
 import time
 from typing import Any
 
-from tests.conformance.conftest import Account, eventually
+from tests.conformance.conftest import Account
 
 
 def watch(account: Account, name: str, queue_arn: str, **settings: Any) -> None:
@@ -44,7 +44,7 @@ def test_a_dead_letter_fires_its_alarm_and_people_are_told(account: Account) -> 
     watch(account, "dead-letters", letters_arn, AlarmActions=[topic])
 
     account.client("sqs").send_message(QueueUrl=letters, MessageBody="dead")
-    notification = json.loads(json.loads(account.receive(inbox, 5)["Body"])["Message"])
+    notification = json.loads(json.loads(account.receive(inbox)["Body"])["Message"])
     assert notification["AlarmName"] == "dead-letters"
     assert notification["NewStateValue"] == "ALARM"
     assert state(account, "dead-letters") == "ALARM"
@@ -57,7 +57,7 @@ def test_an_alarm_looks_at_its_own_queue_only(account: Account) -> None:
     watch(account, "busy", busy_arn)
     watch(account, "quiet", quiet_arn)
     account.client("sqs").send_message(QueueUrl=busy, MessageBody="x")
-    eventually(lambda: state(account, "busy") == "ALARM")
+    account.eventually(lambda: state(account, "busy") == "ALARM")
     assert state(account, "quiet") == "OK"
 
 
@@ -78,8 +78,8 @@ def test_missing_data_counts_as_the_alarm_says(account: Account) -> None:
     for treatment in ("breaching", "missing"):
         cloudwatch.put_metric_alarm(AlarmName=treatment, TreatMissingData=treatment, **common)
     account.cleanups.append(lambda: cloudwatch.delete_alarms(AlarmNames=["breaching", "missing"]))
-    eventually(lambda: state(account, "not-breaching") == "OK", 3)
-    eventually(lambda: state(account, "breaching") == "ALARM", 3)
+    account.eventually(lambda: state(account, "not-breaching") == "OK")
+    account.eventually(lambda: state(account, "breaching") == "ALARM")
     assert state(account, "missing") == "INSUFFICIENT_DATA"
 
 
@@ -105,6 +105,6 @@ def test_an_alarm_waits_for_as_many_datapoints_as_it_says(account: Account) -> N
         cloudwatch.put_metric_data(Namespace="Test", MetricData=[datum])
 
     fail(0.5)
-    eventually(lambda: state(account, "two-of-three") == "OK", 3)
+    account.eventually(lambda: state(account, "two-of-three") == "OK")
     fail(1.5)
-    eventually(lambda: state(account, "two-of-three") == "ALARM", 3)
+    account.eventually(lambda: state(account, "two-of-three") == "ALARM")

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from local.gaps.inert_resource_types import INERT_TYPES
-from tests.conformance.conftest import Account, eventually
+from tests.conformance.conftest import Account
 
 ROLE_DOCUMENT = {
     "Version": "2012-10-17",
@@ -77,7 +77,7 @@ def test_a_composite_alarm_follows_its_children(account: Account) -> None:
         found = cloudwatch.describe_alarms(AlarmNames=[outputs["Parent"]], AlarmTypes=["CompositeAlarm"])
         return str(found["CompositeAlarms"][0]["StateValue"])
 
-    eventually(lambda: parent_state() == "ALARM")
+    account.eventually(lambda: parent_state() == "ALARM")
 
 
 def test_a_role_policy_is_embedded_in_its_role(account: Account) -> None:
@@ -121,7 +121,7 @@ def test_a_number_parameter_is_a_number_in_an_event_source_mapping(account: Acco
     mapping = account.client("lambda").get_event_source_mapping(UUID=outputs["Mapping"])
     assert mapping["ScalingConfig"]["MaximumConcurrency"] == 2
     account.client("sqs").send_message(QueueUrl=outputs["Queue"], MessageBody="x")
-    eventually(lambda: account.starts(function) == 1)
+    account.eventually(lambda: account.starts(function) == 1)
 
 
 def test_the_address_of_a_stage_leads_to_this_machine(account: Account) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.conformance.conftest import Account, eventually
+from tests.conformance.conftest import Account
 
 
 def rule(account: Account, name: str, **target: Any) -> str:
@@ -28,7 +28,7 @@ def test_a_function_is_invoked_asynchronously_with_two_retries(account: Account)
     function = account.function("def handler(event, context): raise ValueError(event['source'])")
     rule(account, "retried", Arn=account.function_arn(function))
     put_event(account, "retried")
-    eventually(lambda: account.starts(function) == 3)
+    account.eventually(lambda: account.starts(function) == 3)
 
 
 def test_an_event_for_a_target_that_is_gone_goes_to_the_dead_letter_queue(account: Account) -> None:
@@ -37,7 +37,7 @@ def test_an_event_for_a_target_that_is_gone_goes_to_the_dead_letter_queue(accoun
     gone = dead_letter_arn.rsplit(":", 1)[0] + ":no-such-queue"
     arn = rule(account, "undelivered", Arn=gone, DeadLetterConfig={"Arn": dead_letter_arn})
     put_event(account, "undelivered")
-    message = account.receive(dead_letters, 3)
+    message = account.receive(dead_letters)
     attributes = {name: value["StringValue"] for name, value in message["MessageAttributes"].items()}
     assert attributes["RULE_ARN"] == arn
     assert attributes["TARGET_ARN"] == gone

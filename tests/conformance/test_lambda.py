@@ -8,7 +8,8 @@ import time
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.conformance.conftest import Account, eventually
+from local.stack import EmulatorSettings, RunningEmulator
+from tests.conformance.conftest import Account
 
 HANDLER = """
     import os, sys, time
@@ -157,13 +158,13 @@ def test_a_batching_window_collects_messages(account: Account) -> None:
     for number in range(3):
         sqs.send_message(QueueUrl=url, MessageBody=str(number))
         time.sleep(0.1)
-    eventually(lambda: sum(sizes()) == 3)
+    account.eventually(lambda: sum(sizes()) == 3)
     assert sizes() == [3]
 
     for number in range(5):
         sqs.send_message(QueueUrl=url, MessageBody=str(number))
     full = time.monotonic()
-    eventually(lambda: sum(sizes()) == 8)
+    account.eventually(lambda: sum(sizes()) == 8)
     assert sizes()[1:] == [5]
     assert time.monotonic() - full < 0.9
 
@@ -175,7 +176,7 @@ def test_a_throttled_event_waits_and_is_not_lost(account: Account) -> None:
     client.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=1)
     for _ in range(3):
         client.invoke(FunctionName=function, InvocationType="Event", Payload=b'{"sleep": 0.6}')
-    eventually(lambda: account.starts(function) == 3)
+    account.eventually(lambda: account.starts(function) == 3)
 
 
 def test_reserved_concurrency_throttles(relied_upon: Account) -> None:
@@ -184,9 +185,21 @@ def test_reserved_concurrency_throttles(relied_upon: Account) -> None:
     client = relied_upon.client("lambda")
     client.put_function_concurrency(FunctionName=function, ReservedConcurrentExecutions=1)
     client.invoke(FunctionName=function, InvocationType="Event", Payload=b'{"sleep": 4}')
-    eventually(lambda: relied_upon.starts(function) == 1)
+    relied_upon.eventually(lambda: relied_upon.starts(function) == 1)
     with pytest.raises(ClientError, match="TooManyRequestsException"):
         client.invoke(FunctionName=function)
+
+
+def test_the_account_has_a_limit_too() -> None:
+    """Lambda developer guide, "Understanding Lambda function scaling": all functions share the account's limit."""
+    with RunningEmulator.start(EmulatorSettings(account_concurrency=1)) as emulator:
+        account = Account(emulator, patience=15)
+        busy, refused = account.function(HANDLER), account.function(HANDLER)
+        client = account.client("lambda")
+        client.invoke(FunctionName=busy, InvocationType="Event", Payload=b'{"sleep": 4}')
+        account.eventually(lambda: account.starts(busy) == 1)
+        with pytest.raises(ClientError, match="TooManyRequestsException"):
+            client.invoke(FunctionName=refused)
 
 
 def test_the_context_has_what_a_handler_asks_for(relied_upon: Account) -> None:
@@ -208,5 +221,5 @@ def test_a_message_that_keeps_failing_goes_to_the_dead_letter_queue(relied_upon:
     mapping = client.create_event_source_mapping(FunctionName=function, EventSourceArn=arn)
     relied_upon.cleanups.append(lambda: client.delete_event_source_mapping(UUID=mapping["UUID"]))
     relied_upon.client("sqs").send_message(QueueUrl=url, MessageBody="poison")
-    assert relied_upon.receive(dead_letters, 10)["Body"] == "poison"
+    assert relied_upon.receive(dead_letters)["Body"] == "poison"
     assert relied_upon.starts(function) == 2

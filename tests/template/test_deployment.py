@@ -41,7 +41,7 @@ def _allows(parameter: dict[str, Any], value: str) -> bool:
     if "AllowedValues" in parameter:
         return value in map(str, parameter["AllowedValues"])
     if parameter["Type"] == "Number":
-        return parameter["MinValue"] <= float(value) <= parameter["MaxValue"]
+        return bool(parameter["MinValue"] <= float(value) <= parameter["MaxValue"])
     return re.fullmatch(parameter["AllowedPattern"], value) is not None
 
 

@@ -14,7 +14,7 @@ import pytest
 
 from tests.template.invariants import INVARIANTS
 from tests.template.translated import Source, Stack, deploy, template_yaml
-from tests.template.variants import VARIANTS, stack
+from tests.template.variants import parameter_values, stack
 
 R = "/Resources"
 API = f"{R}/OrdersApi/Properties"
@@ -117,6 +117,18 @@ FAULTS = [
         "courier timeout as long as the function's",
         "call_timeout_is_below_function_timeout",
         put("/Parameters/CourierTimeout/Default", 30),
+    ),
+    fault(
+        "courier timeout that may be as long as the function's",
+        "call_timeout_is_below_function_timeout",
+        put("/Parameters/CourierTimeout/MaxValue", 30),
+        variant="flow_control+most",
+    ),
+    fault(
+        "fewer executions reserved than may be asked for",
+        "reserved_concurrency_covers_mappings",
+        put(f"{R}/DeliveryFunction/Properties/ReservedConcurrentExecutions", 20),
+        variant="flow_control+most",
     ),
     fault(
         "two executions reserved",
@@ -303,7 +315,7 @@ FAULTS = [
         "202 whatever SQS says", "only_a_stored_order_is_accepted", put(f"{STORE}/responses/default/statusCode", 202)
     ),
     fault("no default", "only_a_stored_order_is_accepted", drop(f"{STORE}/responses/default")),
-    fault("any 2xx of SQS is none of 200", "only_a_stored_order_is_accepted", drop(f"{STORE}/responses/200")),
+    fault("no answer for a stored order", "only_a_stored_order_is_accepted", drop(f"{STORE}/responses/200")),
     fault("undeclared status", "answers_are_declared", drop(f"{POST}/responses/202")),
     fault(
         "undeclared header",
@@ -371,7 +383,7 @@ TEXT_FAULTS = {
 def test_fault_is_caught(seeded: Fault) -> None:
     sound = template_yaml()
     faulty = Source(sound.text, jsonpatch.apply_patch(sound.document, seeded.patch))
-    found = violations(deploy(faulty, VARIANTS[seeded.variant]), seeded.caught_by)
+    found = violations(deploy(faulty, parameter_values(seeded.variant, faulty)), seeded.caught_by)
     assert found - violations(stack(seeded.variant), seeded.caught_by), f"{seeded.caught_by} sees nothing wrong"
 
 

@@ -75,6 +75,10 @@ class Stack:
         properties: dict[str, Any] = self.resources[name].get("Properties", {})
         return properties
 
+    def dependencies(self, name: str) -> set[str]:
+        """Return what CloudFormation creates before a resource: what it refers to, and its DependsOn."""
+        return references(self.resources[name]) | set(as_list(self.resources[name].get("DependsOn")))
+
     def failed_assertions(self) -> list[str]:
         """Return what CloudFormation would refuse these parameter values with (the template's Rules)."""
         return [
@@ -111,9 +115,15 @@ def _translate(source: Source, parameters: dict[str, Any]) -> dict[str, Any]:
         # SAM translates a packaged template, in which code is an object in S3.
         for uri in {"CodeUri", "ContentUri", "DefinitionUri"} & set(resource.get("Properties", {})):
             resource["Properties"][uri] = f"s3://packaged/{uri}"
-    translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=REGION))
+    translator = Translator({}, Parser(), boto_session=_session())
     translated: dict[str, Any] = translator.translate(document, dict(parameters))
-    return copy.deepcopy(translated)
+    return translated
+
+
+@cache
+def _session() -> boto3.Session:
+    """Tell SAM the Region, and so the partition; it calls nothing."""
+    return boto3.Session(region_name=REGION)
 
 
 def _holds(condition: dict[str, Any], conditions: Mapping[str, Any]) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
 from typing import Any
 
 import boto3
@@ -55,6 +54,12 @@ class Queue:
             taken += received
         return taken
 
+    def forget(self) -> None:
+        """Be empty again."""
+        queue: Any = sqs_backends[DEFAULT_ACCOUNT_ID][REGION].queues[self.name]
+        queue._messages = []
+        queue._pending_messages = set()
+
     def letters(self) -> list[tuple[str, dict[str, str]]]:
         """Receive all visible messages: bodies with message attributes as text."""
         return [
@@ -68,7 +73,7 @@ class Queue:
     @property
     def bodies(self) -> list[str]:
         """What the queue holds, visible or not."""
-        return [message.original_body for message in self._stored()]
+        return [message.body for message in self._stored()]
 
     def hidden_seconds(self) -> dict[str, float]:
         """For how many seconds from now on each message of the queue is hidden, by message id."""
@@ -128,15 +133,12 @@ type Proceed = Callable[[Mapping[str, Any]], Any]
 type Step = Callable[[Mapping[str, Any], Proceed], Any]
 
 
-@dataclass
 class AwsErrors:
     """Lets calls of the AWS SDK fail as they fail on AWS; all others go through. Keeps every call."""
 
-    monkeypatch: pytest.MonkeyPatch
-    calls: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
-    _steps: dict[str, Step] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[tuple[str, Mapping[str, Any]]] = []
+        self._steps: dict[str, Step] = {}
         original = BaseClient._make_api_call
 
         def make_api_call(client: Any, operation: str, parameters: Mapping[str, Any]) -> Any:
@@ -150,7 +152,7 @@ class AwsErrors:
                 kind = client.exceptions.from_code(refused.code)
                 raise kind({"Error": {"Code": refused.code, "Message": refused.message}}, operation) from None
 
-        self.monkeypatch.setattr(BaseClient, "_make_api_call", make_api_call)
+        monkeypatch.setattr(BaseClient, "_make_api_call", make_api_call)
 
     def count(self, operation: str) -> int:
         """How often an operation was called."""

@@ -123,7 +123,7 @@ order_ids = st.from_regex(r"[A-Za-z0-9._-]{1,64}", fullmatch=True)
 orders = st.fixed_dictionaries(
     {
         "order_id": order_ids,
-        "placed_at": st.datetimes(timezones=st.just(UTC), min_value=datetime(2000, 1, 1)).map(  # noqa: DTZ001
+        "placed_at": st.datetimes(timezones=st.just(UTC), min_value=datetime(2000, 1, 1)).map(
             lambda moment: moment.isoformat(timespec="milliseconds")
         ),
         "currency": st.sampled_from(["EUR", "GBP", "USD"]),

@@ -45,9 +45,7 @@ def test_the_same_dice_give_the_same_wait(attempt: int, limits: tuple[float, flo
 @pytest.mark.parametrize(("attempt", "ceiling"), [(1, 2), (2, 4), (3, 8), (6, 64), (7, 120), (50, 120)])
 def test_jitter_is_full_the_waits_fill_the_whole_range(attempt: int, ceiling: float) -> None:
     random = Random(7)
-    waits = [
-        full_jitter(attempt, base=RETRY_BASE_SECONDS, cap=RETRY_CAP_SECONDS, random=random) for _ in range(4_000)
-    ]
+    waits = [full_jitter(attempt, base=RETRY_BASE_SECONDS, cap=RETRY_CAP_SECONDS, random=random) for _ in range(4_000)]
     assert fmean(waits) == pytest.approx(ceiling / 2, rel=0.05), "uniform, so that retries do not come as a crowd"
     assert min(waits) < 0.05 * ceiling
     assert max(waits) > 0.95 * ceiling
@@ -59,7 +57,7 @@ def test_nonsense_is_refused_with_the_values(attempt: int, base: float, cap: flo
         full_jitter(attempt, base=base, cap=cap, random=Random(1))
 
 
-@given(st.floats(0, 1e6), st.floats(0, 43_200))
+@given(st.floats(0, 1e6), st.floats(0, 11 * 3600))
 def test_a_message_is_never_seen_before_retry_after(wait: float, retry_after: float) -> None:
     assert visibility_seconds(wait, at_least=retry_after) >= retry_after, "the courier asked for so long"
 
@@ -68,10 +66,10 @@ def test_a_message_is_never_seen_before_retry_after(wait: float, retry_after: fl
 def test_a_visibility_timeout_is_one_that_sqs_takes(wait: float, at_least: float) -> None:
     seconds = visibility_seconds(wait, at_least=at_least)
     assert isinstance(seconds, int)
-    assert 0 <= seconds <= MAXIMUM_VISIBILITY_SECONDS == 12 * 3600
+    assert 0 <= seconds <= MAXIMUM_VISIBILITY_SECONDS <= 12 * 3600
 
 
-@given(st.floats(0, 43_000))
+@given(st.floats(0, 11 * 3600))
 def test_without_a_floor_the_wait_is_rounded(wait: float) -> None:
     assert math.isclose(visibility_seconds(wait), wait, abs_tol=0.5)
 

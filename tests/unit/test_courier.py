@@ -181,9 +181,7 @@ def test_a_rotated_key_is_read_afresh_and_tried_once(courier: CourierServer, sta
 
 
 @pytest.mark.parametrize("status", [401, 403])
-def test_an_unchanged_key_is_not_tried_again(
-    client: Courier, courier: CourierServer, keys: Keys, status: int
-) -> None:
+def test_an_unchanged_key_is_not_tried_again(client: Courier, courier: CourierServer, keys: Keys, status: int) -> None:
     courier.answers(Reply(status))
     answer = client.deliver(an_event())
     assert (answer.outcome, answer.status) == (Outcome.PERMANENT, status)

@@ -17,7 +17,6 @@ from tests.unit.aws import BUS, Bus
 from tests.unit.orders import CORRELATION_ID, an_envelope, an_order
 
 
-
 class FakeEventBridge:
     """Takes entries, as EventBridge does: at most ten and 256 KiB a request; refuses what it is told to."""
 

@@ -77,7 +77,9 @@ def test_what_nobody_can_read_is_no_retry_after(value: str | None) -> None:
 
 @given(
     st.text(max_size=60)
-    | st.from_regex(r"(Mon, )?\d{1,3} (Jan|Feb|Foo) \d{1,6} \d{1,3}:\d{1,3}:\d{1,3} ([+-]\d{1,30}|GMT|XYZ)", fullmatch=True)
+    | st.from_regex(
+        r"(Mon, )?\d{1,3} (Jan|Feb|Foo) \d{1,6} \d{1,3}:\d{1,3}:\d{1,3} ([+-]\d{1,30}|GMT|XYZ)", fullmatch=True
+    )
 )
 def test_no_header_can_break_the_reader(value: str) -> None:
     seconds = parse_retry_after(value, NOW)

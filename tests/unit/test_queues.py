@@ -112,9 +112,7 @@ def test_empty_attributes_are_left_out_because_sqs_refuses_them() -> None:
 
 
 @given(st.text(), st.text(), st.text(), st.dictionaries(st.sampled_from(sorted(INGEST_ATTRIBUTES)), st.text()))
-def test_sqs_takes_every_dead_letter(
-    reason: str, answer: str, correlation_id: str, attributes: dict[str, str]
-) -> None:
+def test_sqs_takes_every_dead_letter(reason: str, answer: str, correlation_id: str, attributes: dict[str, str]) -> None:
     sqs = dead_letter(
         replace(MESSAGE, attributes=attributes), reason=reason, answer=answer, correlation_id=correlation_id
     )

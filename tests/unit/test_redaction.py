@@ -24,7 +24,9 @@ private_documents = st.fixed_dictionaries({}, optional={name: st.just(SECRET) fo
 
 def _wrap(children: st.SearchStrategy[Any]) -> st.SearchStrategy[Any]:
     """Put something one level deeper: into an object, an array, or JSON inside a string."""
-    in_object = st.tuples(texts, json_values, texts, children).map(lambda parts: {parts[0]: parts[1], parts[2]: parts[3]})
+    in_object = st.tuples(texts, json_values, texts, children).map(
+        lambda parts: {parts[0]: parts[1], parts[2]: parts[3]}
+    )
     in_array = st.tuples(st.lists(json_values, max_size=2), children).map(lambda parts: [*parts[0], parts[1]])
     containers = in_object | in_array
     in_string = containers.map(json.dumps).map(lambda text: {"detail": text})

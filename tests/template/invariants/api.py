@@ -224,16 +224,11 @@ def stage_is_observed(stack: Stack, stage: str) -> Iterator[str]:
 def stage_waits_for_the_log_role(stack: Stack, stage: str) -> Iterator[str]:
     """The first deployment fails: "CloudWatch Logs role ARN must be set in account settings to enable logging".
 
-    CloudFormation creates AWS::ApiGateway::Account beside the stage unless the API depends on it (CloudFormation,
-    AWS::ApiGateway::Account).
+    CloudFormation creates AWS::ApiGateway::Account beside the stage unless the stage or its API depends on it, by
+    DependsOn or by a reference, which may stand in an !If, and in Metadata (CloudFormation, AWS::ApiGateway::Account;
+    "DependsOn attribute").
     """
     api = str(logical_id(stack.properties(stage)["RestApiId"]))
-    awaited = {*_depends_on(stack, stage), *_depends_on(stack, api)}
     for account in stack.of_type("AWS::ApiGateway::Account"):
-        if account not in awaited:
-            yield f"may be created before {account}: {api} needs DependsOn: {account}"
-
-
-def _depends_on(stack: Stack, name: str) -> list[str]:
-    value = stack.resources[name].get("DependsOn", [])
-    return value if isinstance(value, list) else [value]
+        if account not in stack.dependencies(stage) | stack.dependencies(api):
+            yield f"may be created before {account}: {api} must depend on it"

@@ -80,12 +80,10 @@ def name_is_generated(stack: Stack, name: str) -> Iterator[str]:
 def references_exist(stack: Stack, name: str) -> Iterator[str]:
     """A resource of one variant that refers to one of the other fails when that variant is deployed, and not before.
 
-    "Unresolved resource dependencies" (CloudFormation user guide, "Conditions"). DependsOn is let off: CloudFormation
-    ignores it for a resource that is not there.
+    "Unresolved resource dependencies" (CloudFormation user guide, "Conditions").
     """
     section, _, key = name.rpartition(".")
-    body: dict[str, Any] = stack.template[section][key] if section else stack.resources[name].get("Properties", {})
-    for reference in sorted(references(body)):
+    for reference in sorted(references(stack.template[section][key]) if section else stack.dependencies(name)):
         if reference not in stack.resources and not reference.startswith("AWS::"):
             yield f"refers to {reference}, which is not there with FlowControl={stack.parameters['FlowControl']}"
 
@@ -117,7 +115,7 @@ def yaml_has_no_aliases(stack: Stack, template: str) -> Iterator[str]:
 @cache
 def _anchored_lines(text: str) -> list[int]:
     events = yaml.parse(text, Loader=yaml.CSafeLoader)
-    return [event.start_mark.line + 1 for event in events if getattr(event, "anchor", None)]
+    return [event.start_mark.line + 1 for event in events if event.start_mark and getattr(event, "anchor", None)]
 
 
 @invariant(_template)

@@ -194,7 +194,7 @@ def mapping_waits_for_its_permissions(stack: Stack, mapping: str) -> Iterator[st
     CreateEventSourceMapping). A policy inside the role is there before the function; any other one needs DependsOn.
     """
     role, queue = logical_id(stack.properties(function_of(stack, mapping))["Role"]), queue_of(stack, mapping)
-    awaited = {role, *as_list(stack.resources[mapping].get("DependsOn"))}
+    awaited = {role, *stack.dependencies(mapping)}
     for holder, statement in granted(stack, role):
         reads = "sqs:ReceiveMessage" in as_list(statement["Action"]) and queue in references(statement["Resource"])
         if reads and holder not in awaited:

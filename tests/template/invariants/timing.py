@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from tests.template.invariants.invariant import invariant, of
 from tests.template.translated import Stack, logical_id
@@ -130,6 +131,6 @@ def dead_letters_outlive_their_queue(stack: Stack, queue: str) -> Iterator[str]:
         yield f"keeps messages for {own} s, which is not less than {dead_letters} does"
 
 
-def _redrive(stack: Stack, queue: str) -> dict[str, object]:
-    policy: dict[str, object] = stack.properties(queue).get("RedrivePolicy", {})
+def _redrive(stack: Stack, queue: str) -> dict[str, Any]:
+    policy: dict[str, Any] = stack.properties(queue).get("RedrivePolicy", {})
     return policy

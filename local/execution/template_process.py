@@ -1,6 +1,6 @@
 """One Lambda function, initialised once and forked into an execution environment on request.
 
-Runs in a process of its own, started by `local/gaps/execution_environments.py` with `-I -S`: it sees
+Runs in a process of its own, started by `local/execution/template.py` with `-I -S`: it sees
 the function's code, its layers and what the managed runtime brings, and nothing else. The runtime
 interface client is AWS's own (`awslambdaric`): it loads the handler, makes the context, calls the
 handler and describes its errors. Only the transport differs: frames on a socket instead of HTTP.
@@ -96,6 +96,7 @@ class RuntimeClient:
 
 def main() -> None:
     """Initialise the function, then fork an environment for each message on the control socket."""
+    os.nice(5)  # the emulator, which all functions wait for, goes first
     control = socket.socket(fileno=int(sys.argv[1]))
     sys.path[:0] = json.loads(sys.argv[2])
     sys.path.append(sys.argv[3])

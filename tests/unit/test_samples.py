@@ -1,0 +1,88 @@
+"""The sample events that people try the functions with: each goes through its function's handler."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import boto3
+import pytest
+
+from tests.unit.aws import BUS, Bus, Queue, create_table
+from tests.unit.courier_server import CourierServer
+from tests.unit.lambda_functions import FUNCTIONS, ROOT, Context, call, load_function
+
+QUEUED = {
+    "FLOW_CONTROL": "enabled",
+    "COURIER_RATE": "1000",
+    "COURIER_BURST": "1000",
+    "MAXIMUM_CONCURRENCY": "1",
+    "MAXIMUM_RECEIVES": "10",
+    "DELIVERY_TABLE_NAME": "delivery",
+}
+
+
+def sample(name: str) -> Any:
+    return json.loads((ROOT / "events" / f"{name}.json").read_text())
+
+
+@pytest.fixture
+def delivery(bus: Bus, courier: CourierServer) -> dict[str, str]:
+    """The environment that both variants of delivery share."""
+    create_table("delivery", "pk")
+    secret = boto3.client("secretsmanager").create_secret(Name="courier", SecretString='{"api_key": "k"}')
+    return {
+        "HUB_BUS_NAME": BUS,
+        "COURIER_URL": courier.url,
+        "COURIER_SECRET_ARN": secret["ARN"],
+        "COURIER_TIMEOUT": "2",
+        "DELIVERY_QUEUE_URL": Queue("deliveries").url,
+        "DEAD_LETTER_QUEUE_URL": Queue("dead-letters").url,
+    }
+
+
+def test_every_function_has_a_sample_and_every_sample_a_function() -> None:
+    functions = {path.parent.name for path in FUNCTIONS.glob("*/app.py")}
+    samples = {path.stem for path in (ROOT / "events").glob("*.json")}
+    assert functions <= samples
+    assert {name.partition("-")[0] for name in samples} == functions
+
+
+def test_notification(bus: Bus) -> None:
+    dead_letters = Queue("dead-letters")
+    function = load_function("notification", {"HUB_BUS_NAME": BUS, "DEAD_LETTER_QUEUE_URL": dead_letters.url})
+    assert call(function, sample("notification")) == {"batchItemFailures": []}
+    assert dead_letters.bodies == []
+    published = [event["detail"] for event in bus.published()]
+    made = [json.loads(record["body"])["detail"] for record in sample("delivery")["Records"]]
+    assert published == made, "the samples form a chain: what this function publishes is what the next one gets"
+
+
+def test_delivery_with_flow_control(delivery: dict[str, str], bus: Bus, courier: CourierServer) -> None:
+    function = load_function("delivery", {**delivery, **QUEUED})
+    assert call(function, sample("delivery"), Context(seconds=30)) == {"batchItemFailures": []}
+    assert len(courier.requests) == len(sample("delivery")["Records"])
+    assert {event["detail-type"] for event in bus.published()} == {"delivery.completed"}
+
+
+def test_delivery_without_flow_control(delivery: dict[str, str], bus: Bus, courier: CourierServer) -> None:
+    function = load_function("delivery", {**delivery, "FLOW_CONTROL": "disabled"})
+    assert call(function, sample("delivery-direct"))["delivered"] is True
+    assert json.loads(courier.requests[0].body) == json.loads(sample("slow_api")["body"])
+
+
+def test_sales(aws: None) -> None:
+    table, dead_letters = create_table("sales", "order_id"), Queue("dead-letters")
+    function = load_function("sales", {"SALES_TABLE_NAME": "sales", "DEAD_LETTER_QUEUE_URL": dead_letters.url})
+    assert call(function, sample("sales")) == {"batchItemFailures": []}
+    assert dead_letters.bodies == []
+    assert len(table.scan()["Items"]) == len(sample("sales")["Records"])
+
+
+def test_slow_api(aws: None) -> None:
+    create_table("courier", "pk")
+    environment = {"FAILURE_RATE": "0", "LATENCY_MIN": "0", "LATENCY_MAX": "0", "SEED": "1"}
+    function = load_function(
+        "slow_api", {**environment, "COURIER_TABLE_NAME": "courier", "HONOURS_IDEMPOTENCY_KEY": "true"}
+    )
+    assert call(function, sample("slow_api"))["statusCode"] == 201
