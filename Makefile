@@ -24,7 +24,7 @@ demo: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Set up, deploy both variants on this 
 
 test: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Set up and run every test (minutes)
 	pytest tests/unit tests/template -n 2 --cov --cov-report=term
-	pytest tests/runtime tests/conformance tests/integration
+	pytest tests/runtime tests/conformance tests/integration -n 3 --dist loadfile
 
 ##@ Develop
 

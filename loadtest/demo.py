@@ -28,6 +28,7 @@ without being the bottleneck themselves."""
 SEED = 2024
 POLL_S = 2.0
 DRAIN_S = 300.0
+LOG_DELAY_S = 3.0
 
 ROWS: tuple[tuple[str, str, str], ...] = (
     ("sent", "orders sent", "{:,}"),
@@ -63,7 +64,10 @@ def demo(console: Console, seed: int = SEED, scale: Scale = SCALE) -> int:
     console.print(explanation(profile, scale), highlight=False)
     settings = EmulatorSettings(async_retry_base_seconds=profiles.LAMBDA_ASYNC_RETRY_WAIT[0] * scale.time)
     limits = Limits(
-        poll_s=POLL_S, drain_s=DRAIN_S, async_retry_wait_s=max(profiles.LAMBDA_ASYNC_RETRY_WAIT) * scale.time
+        poll_s=POLL_S,
+        drain_s=DRAIN_S,
+        async_retry_wait_s=max(profiles.LAMBDA_ASYNC_RETRY_WAIT) * scale.time,
+        log_delay_s=LOG_DELAY_S,
     )
     parameters = scaled_parameters(scale)
     with RunningEmulator.start(settings, progress=console.print) as emulator:

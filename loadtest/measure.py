@@ -7,7 +7,7 @@ accepted. The same code reads a stack on AWS and one on this machine.
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -177,11 +177,12 @@ def summarise(evidence: Evidence, *, drain_s: float, drained: bool) -> Measureme
         drained: Whether nothing was on its way any more.
     """
     sent = evidence.sent
+    courier = {order.order_id: evidence.courier[order.order_id] for order in sent if order.order_id in evidence.courier}
     delivery = evidence.invocations["Delivery"]
     made = executions.attempts(evidence.statuses, delivery)
-    ledger = _ledger(evidence, made, drained=drained)
+    ledger = _ledger(evidence, courier, made, drained=drained)
     delays = [
-        evidence.courier[order.order_id].first_accepted_at - order.sent_at
+        courier[order.order_id].first_accepted_at - order.sent_at
         for order in sent
         if order.order_id in ledger.delivered
     ]
@@ -224,17 +225,19 @@ def summarise(evidence: Evidence, *, drain_s: float, drained: bool) -> Measureme
         concurrency=[(at - start, running) for at, running in steps],
         success=[(at - start, share) for at, share in executions.success_over_time(results)],
         accepted=sorted(order.sent_at - start for order in sent if order.accepted),
-        delivered=sorted(entry.first_accepted_at - start for entry in evidence.courier.values()),
+        delivered=sorted(entry.first_accepted_at - start for entry in courier.values()),
     )
 
 
-def _ledger(evidence: Evidence, made: Sequence[Attempt], *, drained: bool) -> Ledger:
+def _ledger(
+    evidence: Evidence, courier: Mapping[str, target.CourierEntry], made: Sequence[Attempt], *, drained: bool
+) -> Ledger:
     """Settle the orders; what Lambda may still try again by itself is in flight, in no queue."""
     retries_pending = evidence.spent_after is not None and not drained
     waiting = len(evidence.sent) if retries_pending else evidence.waiting
     return settle(
         evidence.sent,
-        {order_id: entry.effects for order_id, entry in evidence.courier.items()},
+        {order_id: entry.effects for order_id, entry in courier.items()},
         [order_id for order_id in evidence.dead_letters.values() if order_id],
         spent=spent_orders(evidence.sent, made, evidence.spent_after),
         waiting=waiting,

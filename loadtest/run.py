@@ -30,11 +30,13 @@ class Limits:
         poll_s: Time between two looks at the stack.
         drain_s: Longest wait for the stack to drain after the load.
         async_retry_wait_s: Longest wait of Lambda before a retry of an asynchronous invocation.
+        log_delay_s: How long the last lines of a log take to appear.
     """
 
     poll_s: float = 5.0
     drain_s: float = 1800.0
     async_retry_wait_s: float = max(LAMBDA_ASYNC_RETRY_WAIT)
+    log_delay_s: float = 20.0
 
 
 @dataclass(frozen=True)
@@ -69,6 +71,7 @@ class Observer:
         self._load = load
         self._logs = logs.FunctionLog(stack, "DeliveryFunctionName", begin=time.time())
         self._spent_after = measure.attempts_of(stack)
+        self._dead_before = self._dead()
 
     def look(self, stage: str, share: float | None = None) -> Situation:
         """Count orders and messages now; without a share, it is that of the orders accounted for."""
@@ -77,7 +80,7 @@ class Observer:
         delivered = accepted & target.courier_orders(self._stack).keys()
         on_the_way = sum(target.messages(self._stack, target.DELIVERY_WORK_QUEUES).values())
         aside = sum(target.messages(self._stack, target.SIDE_WORK_QUEUES).values())
-        dead = sum(target.messages(self._stack, target.DELIVERY_DEAD_LETTER_QUEUES).values())
+        dead = self._dead() - self._dead_before
         reports = logs.parse_invocations(self._logs.read(logs.REPORTS), set())
         recent = [i for i in reports if i.end > time.time() - RECENT_S]
         spent = self._spent(sent, reports) - delivered
@@ -96,6 +99,9 @@ class Observer:
             unaccounted=unaccounted,
             messages=on_the_way + aside,
         )
+
+    def _dead(self) -> int:
+        return sum(target.messages(self._stack, target.DELIVERY_DEAD_LETTER_QUEUES).values())
 
     def _spent(self, sent: Sequence[SentOrder], reports: Sequence[executions.Invocation]) -> set[str]:
         if self._spent_after is None:
@@ -128,6 +134,7 @@ def run(stack: DeployedStack, profile: Profile, seed: int, limits: Limits, show:
     finally:
         load.stop()
     drain = wait_until_drained(stack, observer, limits, show)
+    time.sleep(limits.log_delay_s)
     measurement = measure.summarise(measure.collect(stack, load.sent()), drain_s=drain.seconds, drained=drain.ended)
     return Run(measurement, thresholds_met)
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from random import Random
+from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any
 
 from hub.backoff import RETRY_BASE_SECONDS, RETRY_CAP_SECONDS, full_jitter, visibility_seconds
@@ -103,7 +103,7 @@ class QueuedDelivery:
         self._maximum_receives = maximum_receives
         self._clock = clock
         self._sleep = sleep
-        self._random = random or Random()  # noqa: S311 (jitter, not cryptography)
+        self._random = random or SystemRandom()  # a seed would be shared by all environments of a snapshot
 
     def __call__(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
         """Deliver what can be delivered, and answer which messages go back to the queue."""

@@ -55,12 +55,13 @@ def deliver(event: dict[str, Any]) -> dict[str, Any]:
     """Take a delivery, or not, as the mode and the dice will have it."""
     headers = {name.lower(): value for name, value in (event.get("headers") or {}).items()}
     key, correlation_id = headers.get("idempotency-key"), headers.get("x-correlation-id", "")
-    order_id = _order_id(event.get("body"))
-    if not key or not order_id:
+    order = _order(event.get("body"))
+    if not key or not order:
         return _answer(400, {"message": "A delivery needs the header Idempotency-Key and a JSON body with order_id."})
+    order_id, country = order
     logger.thread_safe_append_keys(correlation_id=correlation_id, order_id=order_id)
     call = _count_call(key, order_id, correlation_id)
-    course = plan(COURIER, _control(), key, call)
+    course = plan(COURIER, _control(), key, call, country)
     time.sleep(course.latency)
     repeated = course.accepts and not _count_effect(key)
     time.sleep(course.silence)
@@ -89,12 +90,15 @@ def _control() -> Control:
     return Control.read(item) if item else Control()
 
 
-def _order_id(body: str | None) -> str | None:
+def _order(body: str | None) -> tuple[str, str | None] | None:
+    """Return an order's id and the country that it is to go to; None if the body is no order."""
     try:
-        order_id = json.loads(body or "")["order_id"]
-    except (ValueError, TypeError, KeyError):
+        order = json.loads(body or "")
+        order_id = order["order_id"]
+        country = (order.get("delivery_address") or {}).get("country")
+    except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    return order_id if isinstance(order_id, str) else None
+    return (order_id, country) if isinstance(order_id, str) else None
 
 
 def _count_call(key: str, order_id: str, correlation_id: str) -> int:

@@ -17,6 +17,8 @@ MODES = {
     "drop": "takes the delivery, and its answer does not arrive while the caller waits",
     "refuse": "answers 422: it will never take this delivery",
 }
+# Where no courier goes: such a delivery is refused in every mode, for tests of single refused orders.
+UNDELIVERABLE_COUNTRY = "AQ"
 _SLOWER = 5
 # Longer than any caller may wait for an answer (the template bounds CourierTimeout), shorter than API Gateway's 29 s.
 _HANG_SECONDS = 27.0
@@ -74,7 +76,7 @@ class Plan:
     """Seconds between the effect and the answer."""
 
 
-def plan(courier: Courier, control: Control, key: str, call: int) -> Plan:
+def plan(courier: Courier, control: Control, key: str, call: int, country: str | None = None) -> Plan:
     """Decide a call's course from the seed, the order's idempotency key and the number of the call.
 
     Args:
@@ -82,7 +84,10 @@ def plan(courier: Courier, control: Control, key: str, call: int) -> Plan:
         control: Its present mode.
         key: The order's idempotency key.
         call: Which call for this order it is, from 1.
+        country: Where the delivery is to go, if the order says so.
     """
+    if country == UNDELIVERABLE_COUNTRY:
+        return Plan(0.0, 422, f"no deliveries to {country}")
     dice = Random(f"{courier.seed}/{key}/{call}")  # noqa: S311 (a simulation, not cryptography)
     latency = dice.uniform(courier.latency_min, courier.latency_max)
     fails = dice.random() < courier.failure_rate

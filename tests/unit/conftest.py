@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
 
+import boto3
 import pytest
 from moto import mock_aws
 
@@ -22,8 +25,24 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """AWS, empty, in this process; nothing of this test can reach the real one."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     monkeypatch.delenv("AWS_PROFILE", raising=False)
+    monkeypatch.setattr(boto3, "client", _shared(boto3.client))
+    monkeypatch.setattr(boto3, "resource", _shared(boto3.resource))
     with mock_aws():
         yield
+
+
+@cache
+def _shared(create: Callable[..., Any]) -> Callable[..., Any]:
+    """Keep clients from test to test: making one takes longer than most tests."""
+    made: dict[tuple[str, ...], Any] = {}
+
+    def client(service: str, **settings: Any) -> Any:
+        key = (service, *settings)  # whoever gives settings of a kind gives the same ones each time
+        if key not in made:
+            made[key] = create(service, **settings)
+        return made[key]
+
+    return client
 
 
 @pytest.fixture

@@ -6,6 +6,7 @@ import json
 import socket
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
@@ -120,10 +121,8 @@ class _Handler(BaseHTTPRequestHandler):
             time.sleep(reply.pause_between_bytes)
 
     def finish(self) -> None:
-        try:
+        with suppress(OSError):  # nobody listens any more
             super().finish()
-        except OSError:
-            pass  # nobody listens any more
 
     def log_message(self, *_: Any) -> None:
         """The caller's log tells what was called."""

@@ -121,7 +121,7 @@ def test_a_completion_that_the_bus_does_not_take_is_raised(
     delivery: ModuleType, courier: CourierServer, aws_errors: AwsErrors, no_waits: None
 ) -> None:
     aws_errors.refuse("PutEvents", "InternalException")
-    with pytest.raises(Exception, match="delivered, but delivery.completed is not on the bus"):
+    with pytest.raises(Exception, match=r"delivered, but delivery\.completed is not on the bus"):
         call(delivery, an_envelope())
     assert len(courier.requests) == 1, "it was delivered: only Lambda's own retry may ask again"
 

@@ -1,4 +1,4 @@
-"""DeliveryFunction with flow control: each message of a batch ends as its courier's answer asks, and nothing is lost."""
+"""DeliveryFunction with flow control: each message ends as its courier's answer asks, and nothing is lost."""
 
 from __future__ import annotations
 

@@ -188,7 +188,7 @@ def test_an_accepted_delivery_is_answered_and_recorded(load: Load, table: Any, o
     assert recorded["expires_at"] > recorded["first_accepted_at"], "the table forgets by itself"
     written = output()
     assert written.metric("DeliveriesAccepted") == 1
-    assert [line for line in written.logs if line["message"] == "delivery"][0]["correlation_id"] == CORRELATION_ID
+    assert next(line for line in written.logs if line["message"] == "delivery")["correlation_id"] == CORRELATION_ID
 
 
 def test_a_courier_that_honours_the_key_has_one_effect_for_many_calls(load: Load, table: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
-from random import Random
+from random import Random, SystemRandom
 from typing import TYPE_CHECKING
 
 from hub.backoff import full_jitter
@@ -43,7 +43,7 @@ class EventBus:
         self._name = name
         self._client = client
         self._sleep = sleep
-        self._random = random or Random()  # noqa: S311 (jitter, not cryptography)
+        self._random = random or SystemRandom()  # a seed would be shared by all environments of a snapshot
 
     def publish(self, events: Sequence[Event]) -> dict[int, str]:
         """Publish events, in as few requests as their number and size allow.
