@@ -136,6 +136,7 @@ def _name_overload(axes: Axes, overload: tuple[float, float]) -> None:
         ha="center",
         va="bottom",
         fontsize=8,
+        in_layout=False,
     )
 
 
@@ -149,6 +150,7 @@ def _name_loss(axes: Axes, run: Measurement, end: float, colour: str) -> None:
         va="top",
         fontsize=9,
         color=colour,
+        in_layout=False,
     )
 
 

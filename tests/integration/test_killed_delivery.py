@@ -8,7 +8,7 @@ import psutil
 import pytest
 
 from local.stack import RunningEmulator, Stack
-from tests.integration.hub import Hub, eventually, order
+from tests.integration.deployed_hub import Hub, eventually, order
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 

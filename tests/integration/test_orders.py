@@ -8,7 +8,7 @@ import time
 import pytest
 
 from local.stack import Stack
-from tests.integration.hub import Hub, eventually, order
+from tests.integration.deployed_hub import Hub, eventually, order
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
 

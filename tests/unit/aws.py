@@ -9,7 +9,7 @@ from typing import Any
 import boto3
 import pytest
 from botocore.client import BaseClient
-from moto.core import DEFAULT_ACCOUNT_ID
+from moto.core.models import DEFAULT_ACCOUNT_ID
 from moto.sqs.models import sqs_backends
 
 REGION = "eu-west-1"
@@ -21,7 +21,7 @@ class Queue:
     """A queue, with a consumer that does what an event source mapping does."""
 
     def __init__(self, name: str) -> None:
-        self._sqs = boto3.client("sqs")
+        self._sqs: Any = boto3.client("sqs")
         self.name = name
         self.url = self._sqs.create_queue(QueueName=name, Attributes={"VisibilityTimeout": "900"})["QueueUrl"]
 
@@ -139,7 +139,7 @@ class AwsErrors:
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.calls: list[tuple[str, Mapping[str, Any]]] = []
         self._steps: dict[str, Step] = {}
-        original = BaseClient._make_api_call
+        original: Any = vars(BaseClient)["_make_api_call"]
 
         def make_api_call(client: Any, operation: str, parameters: Mapping[str, Any]) -> Any:
             self.calls.append((operation, parameters))

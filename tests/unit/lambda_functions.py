@@ -12,8 +12,6 @@ from types import ModuleType
 from typing import Any
 from unittest import mock
 
-from aws_lambda_powertools.utilities import parameters
-
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = ROOT / "functions"
 
@@ -44,7 +42,6 @@ def load_function(name: str, environment: Mapping[str, str]) -> ModuleType:
     folder = FUNCTIONS / name
     for path in FUNCTIONS.glob("*/*.py"):
         sys.modules.pop(path.stem, None)
-    parameters.clear_caches()
     with mock.patch.dict("os.environ", environment), mock.patch.object(sys, "path", [str(folder), *sys.path]):
         importlib.invalidate_caches()
         return importlib.import_module("app")

@@ -111,8 +111,9 @@ def _record(index: int, body: str, attributes: dict[str, str], receive_count: in
 # ------------------------------------------------------------------------------------------------- strategies
 
 # A JSON text can hold any character but half of a surrogate pair, which no UTF-8 can carry.
-texts = st.text(st.characters(exclude_categories=("Cs",)), max_size=40)
-names = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=40)
+_characters = st.characters(exclude_categories=["Cs"])
+texts = st.text(_characters, max_size=40)
+names = st.text(_characters, min_size=1, max_size=40)
 json_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | texts,
     lambda children: st.lists(children, max_size=4) | st.dictionaries(texts, children, max_size=4),

@@ -107,7 +107,7 @@ def test_what_the_courier_will_never_take_is_raised_at_once(
 
 @pytest.mark.parametrize(
     ("event", "reason"),
-    [({}, "no event from the bus"), (an_envelope(**{"detail-type": "order.cancelled"}), "detail-type must be")],
+    [({}, "no event from the bus"), (an_envelope() | {"detail-type": "order.cancelled"}, "detail-type must be")],
 )
 def test_an_unreadable_event_is_raised_without_a_call(
     event: Any, reason: str, delivery: ModuleType, courier: CourierServer

@@ -21,12 +21,12 @@ class FakeEventBridge:
     """Takes entries, as EventBridge does: at most ten and 256 KiB a request; refuses what it is told to."""
 
     def __init__(self, refuses: Callable[[str, int], bool] = lambda detail, attempt: False) -> None:
-        self.requests: list[list[dict[str, Any]]] = []
+        self.requests: list[list[Any]] = []
         self.taken: list[str] = []
         self._refuses = refuses
         self._attempts: dict[str, int] = {}
 
-    def put_events(self, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+    def put_events(self, Entries: list[Any]) -> dict[str, Any]:  # noqa: N803
         self.requests.append(copy.deepcopy(Entries))
         answers: list[dict[str, str]] = []
         for entry in Entries:
@@ -43,7 +43,7 @@ class FakeEventBridge:
 class BrokenEventBridge(FakeEventBridge):
     """Refuses whole requests that hold a certain entry, as when the request does not arrive."""
 
-    def put_events(self, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+    def put_events(self, Entries: list[Any]) -> dict[str, Any]:  # noqa: N803
         if any("unlucky" in entry["Detail"] for entry in Entries):
             self.requests.append(Entries)
             raise ConnectionError("the request did not arrive")
@@ -70,7 +70,8 @@ def test_requests_stay_within_the_limits_and_carry_everything_once_in_order(size
     assert bus_on(client).publish(events) == {}
     for request in client.requests:
         assert 1 <= len(request) <= MAXIMUM_ENTRIES == 10
-        assert sum(entry_bytes(entry) for entry in request) <= MAXIMUM_BYTES == 256 * 1024
+        size: int = sum(entry_bytes(entry) for entry in request)
+        assert size <= MAXIMUM_BYTES == 256 * 1024
     assert len(client.taken) == len(events)
     assert all(f'"order-{index}"' in detail for index, detail in enumerate(client.taken))
 
@@ -83,8 +84,8 @@ def test_small_events_fill_their_requests(count: int) -> None:
 
 
 def test_an_entrys_size_counts_bytes_and_not_characters() -> None:
-    entry = {"Source": "ab", "DetailType": "c", "Detail": "🎁é"}
-    assert entry_bytes(entry) == 2 + 1 + 4 + 2  # type: ignore[arg-type]
+    entry: Any = {"Source": "ab", "DetailType": "c", "Detail": "🎁é"}
+    assert entry_bytes(entry) == 2 + 1 + 4 + 2
 
 
 def test_an_event_too_large_for_any_request_goes_alone_and_fails_alone() -> None:
@@ -181,7 +182,7 @@ def test_an_error_of_the_sdk_is_a_reason_and_not_an_exception(aws_errors: Any, b
 @pytest.mark.parametrize("message", ["", None])
 def test_a_reason_without_a_message_is_still_a_reason(message: str | None) -> None:
     class Terse(FakeEventBridge):
-        def put_events(self, Entries: list[dict[str, Any]]) -> dict[str, Any]:  # noqa: N803
+        def put_events(self, Entries: list[Any]) -> dict[str, Any]:  # noqa: N803
             answer = {"ErrorCode": "InternalFailure"} | ({} if message is None else {"ErrorMessage": message})
             return {"FailedEntryCount": len(Entries), "Entries": [answer for _ in Entries]}
 

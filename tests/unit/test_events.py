@@ -57,7 +57,8 @@ def notified(order: dict[str, Any], shop: str = API_KEY_ID, correlation_id: str 
 
 def envelope_of(event: Event) -> dict[str, Any]:
     """The event as it comes out of EventBridge, through JSON."""
-    return json.loads(compact({"detail-type": event.detail_type, "detail": event.detail}))
+    envelope: dict[str, Any] = json.loads(compact({"detail-type": event.detail_type, "detail": event.detail}))
+    return envelope
 
 
 # ---------------------------------------------------------------------------------------- producers and consumers

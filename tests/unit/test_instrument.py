@@ -34,14 +34,15 @@ def invoke(function: Callable[[], Any], event: Any = EVENT, context: Context | N
     def handler(event: dict[str, Any], context: Any) -> Any:
         return function()
 
-    return handler(event, context or Context())
+    lambda_context: Any = context or Context()
+    return handler(event, lambda_context)
 
 
 # --------------------------------------------------------------------------------------- what the platform sees
 
 
 def test_the_answer_passes_through(output: Read) -> None:
-    answer = {"batchItemFailures": []}
+    answer: dict[str, Any] = {"batchItemFailures": []}
     assert invoke(lambda: answer) is answer
 
 
@@ -343,7 +344,7 @@ def test_metrics_counted_before_an_exception_are_written_too(output: Read) -> No
 
 
 def test_a_cold_start_is_counted_once_for_an_execution_environment(output: Read) -> None:
-    reset_cold_start_flag()
+    reset_cold_start_flag()  # type: ignore[no-untyped-call]
     for _ in range(3):
         invoke(lambda: metrics.add_metric("Orders", MetricUnit.Count, 1))
     written = output()

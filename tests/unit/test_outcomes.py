@@ -5,7 +5,7 @@ from __future__ import annotations
 from email.utils import formatdate
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from hub.outcomes import Outcome, classify, parse_retry_after
@@ -75,6 +75,7 @@ def test_what_nobody_can_read_is_no_retry_after(value: str | None) -> None:
     assert parse_retry_after(value, NOW) is None
 
 
+@example("Mon, 01 Jan 2024 00:00:00 +99999999999999999999")
 @given(
     st.text(max_size=60)
     | st.from_regex(

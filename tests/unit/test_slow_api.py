@@ -120,6 +120,13 @@ def test_a_mood_leaves_nothing_to_luck(mode: str, status: int, accepts: bool, at
             assert course.silence > 20, "nobody waits so long"
 
 
+@pytest.mark.parametrize("mode", sorted(MODES))
+def test_what_no_courier_can_reach_is_refused_in_every_mood(mode: str) -> None:
+    course = plan(COURIER, Control(mode), "key", 1, behaviour.UNDELIVERABLE_COUNTRY)
+    assert (course.status, course.accepts, course.latency, course.silence) == (422, False, 0.0, 0.0)
+    assert plan(COURIER, Control(mode), "key", 1, "IE") == plan(COURIER, Control(mode), "key", 1)
+
+
 def test_slow_is_five_times_as_slow_with_the_same_luck() -> None:
     for index in range(200):
         healthy = plan(COURIER, Control(), f"key-{index}", 1)
@@ -336,6 +343,14 @@ def test_a_delivery_without_key_or_order_id_is_refused(headers: Any, body: Any, 
     assert answer["statusCode"] == 400
     assert "Idempotency-Key" in answer["body"]
     assert table.scan()["Items"] == [], "what was not understood is not counted"
+
+
+def test_a_delivery_to_where_no_courier_goes_is_refused_for_good(load: Load, table: Any) -> None:
+    address = {**an_order()["delivery_address"], "country": behaviour.UNDELIVERABLE_COUNTRY}
+    order = an_order(delivery_address=address)
+    answer = call(load(), request("POST", "/deliveries", order, {"Idempotency-Key": "key-1"}))
+    assert answer["statusCode"] == 422
+    assert "effects" not in item(table)
 
 
 def test_header_names_may_be_in_any_case(load: Load) -> None:

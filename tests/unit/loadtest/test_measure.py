@@ -94,8 +94,8 @@ def test_figures_without_flow_control() -> None:
         p95_delay_s=1.5,
         courier_calls=7,
         throttled_share=pytest.approx(5 / 7, abs=1e-4),  # type: ignore[arg-type]
-        peak_concurrency=4,
-        worst_window_success=pytest.approx(0.2, abs=1e-4),  # type: ignore[arg-type]
+        peak_concurrency=5,
+        worst_window_success=pytest.approx(1 / 6, abs=1e-4),  # type: ignore[arg-type]
         invocations=6,
         billed_seconds_per_order=pytest.approx(17 / 3, abs=1e-4),  # type: ignore[arg-type]
     )

@@ -2,19 +2,17 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from typing import Any
 
 import boto3
 import pytest
+from botocore.stub import Stubber
 
 from loadtest import logs, target
 from loadtest.target import CloudFormationStack, CourierEntry, StackNotFoundError
-from tests.unit.aws import Queue
-
-TEMPLATE = {
-    "Parameters": {"FlowControl": {"Type": "String"}},
-    "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}},
-    "Outputs": {"OrdersUrl": {"Value": "https://example.com/live/orders"}},
-}
+from tests.unit.aws import REGION, Queue
 
 
 @pytest.fixture
@@ -22,36 +20,59 @@ def stack(aws: None) -> CloudFormationStack:
     return CloudFormationStack("hub")
 
 
-def deploy(template: dict[str, object]) -> None:
-    boto3.client("cloudformation").create_stack(
-        StackName="hub",
-        TemplateBody=json.dumps(template),
-        Parameters=[{"ParameterKey": "FlowControl", "ParameterValue": "enabled"}],
-    )
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Stubber]]:
+    """What the next calls answer, by service."""
+    clients = {
+        service: boto3.client(service, REGION, aws_access_key_id="none", aws_secret_access_key="none")
+        for service in ("cloudformation", "apigateway")
+    }
+    stubbers = {service: Stubber(client) for service, client in clients.items()}
+    monkeypatch.setattr(CloudFormationStack, "client", lambda _self, service: clients[service])
+    with stubbers["cloudformation"], stubbers["apigateway"]:
+        yield stubbers
+    for stubber in stubbers.values():
+        stubber.assert_no_pending_responses()
 
 
-def test_a_stack_is_found_with_its_outputs_and_parameters(aws: None) -> None:
-    deploy(TEMPLATE)
+def described(outputs: dict[str, str]) -> dict[str, Any]:
+    return {
+        "Stacks": [
+            {
+                "StackName": "hub",
+                "CreationTime": datetime(2026, 11, 21, tzinfo=UTC),
+                "StackStatus": "CREATE_COMPLETE",
+                "Outputs": [{"OutputKey": key, "OutputValue": value} for key, value in outputs.items()],
+                "Parameters": [{"ParameterKey": "FlowControl", "ParameterValue": "enabled"}],
+            }
+        ]
+    }
+
+
+def test_a_stack_is_found_with_its_outputs_and_parameters(answers: dict[str, Stubber]) -> None:
+    outputs = {"OrdersUrl": "https://example.com/live/orders"}
+    for _ in range(2):
+        answers["cloudformation"].add_response("describe_stacks", described(outputs), {"StackName": "hub"})
     stack = CloudFormationStack.find("hub")
-    assert stack.outputs == {"OrdersUrl": "https://example.com/live/orders"}
+    assert stack.outputs == outputs
     assert target.parameters(stack) == {"FlowControl": "enabled"}
 
 
-def test_a_missing_stack_is_told_with_what_to_do(aws: None) -> None:
-    with pytest.raises(StackNotFoundError, match=r"make deploy.*AWS_ENDPOINT_URL"):
+def test_a_missing_stack_is_told_with_what_to_do(answers: dict[str, Stubber]) -> None:
+    answers["cloudformation"].add_client_error("describe_stacks", "ValidationError", "Stack with id hub does not exist")
+    with pytest.raises(StackNotFoundError, match=r"hub does not exist.*make deploy.*AWS_ENDPOINT_URL"):
         CloudFormationStack.find("hub")
 
 
-def test_a_stack_of_something_else_is_refused(aws: None) -> None:
-    deploy(TEMPLATE | {"Outputs": {}})
+def test_a_stack_of_something_else_is_refused(answers: dict[str, Stubber]) -> None:
+    answers["cloudformation"].add_response("describe_stacks", described({"Bucket": "b"}))
     with pytest.raises(StackNotFoundError, match="not an event hub"):
         CloudFormationStack.find("hub")
 
 
-def test_the_api_key_is_read_by_its_identifier(stack: CloudFormationStack) -> None:
-    key = stack.client("apigateway").create_api_key(value="k" * 40, enabled=True)
-    stack.outputs = {"OrdersApiKeyId": key["id"]}
-    assert stack.api_key() == "k" * 40
+def test_the_api_key_is_read_by_its_identifier(answers: dict[str, Stubber]) -> None:
+    answers["apigateway"].add_response("get_api_key", {"value": "k" * 40}, {"apiKey": "id", "includeValue": True})
+    assert CloudFormationStack("hub", {"OrdersApiKeyId": "id"}).api_key() == "k" * 40
 
 
 def test_messages_in_flight_and_delayed_count_too(stack: CloudFormationStack) -> None:
