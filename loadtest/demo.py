@@ -138,11 +138,11 @@ def explanation(profile: profiles.Profile, scale: Scale) -> str:
 
 
 def table(figures: dict[str, Figures]) -> Table:
-    """Put the variants side by side."""
+    """Put runs side by side, by name."""
     grid = Table(title="What became of the orders", title_justify="left")
     grid.add_column("")
-    for variant in figures:
-        grid.add_column(variant.replace("-", " "), justify="right")
+    for name in figures:
+        grid.add_column(name, justify="right")
     for key, label, form in ROWS:
         values = [getattr(figure, key) for figure in figures.values()]
         grid.add_row(label, *("-" if value is None else form.format(value) for value in values))

@@ -68,6 +68,9 @@ class EmulatorSettings:
         warm_seconds: How long an idle execution environment is kept.
         alarm_seconds: Time between two evaluations of the alarms. 60 on AWS for a period of 60.
         metric_seconds: Time between two readings of the queues for AWS/SQS metrics. 60 on AWS.
+        mapping_change_seconds: Time until a change of an event source mapping is in effect. AWS
+            publishes none.
+        schedule_minute_seconds: Length of the minute in a schedule such as `rate(1 minute)`.
         bare: Leave every gap of the emulator open, for the conformance tests.
     """
 
@@ -76,6 +79,8 @@ class EmulatorSettings:
     warm_seconds: float = 300.0
     alarm_seconds: float = 5.0
     metric_seconds: float = 5.0
+    mapping_change_seconds: float = 2.0
+    schedule_minute_seconds: float = 60.0
     bare: bool = False
 
     def environment(self) -> dict[str, str]:
@@ -87,6 +92,8 @@ class EmulatorSettings:
             "LAMBDA_WARM_TTL_SECONDS": str(round(self.warm_seconds)),
             "LOCAL_ALARM_SECONDS": str(self.alarm_seconds),
             "LOCAL_METRIC_SECONDS": str(self.metric_seconds),
+            "LOCAL_MAPPING_CHANGE_SECONDS": str(self.mapping_change_seconds),
+            "LOCAL_SCHEDULE_MINUTE_SECONDS": str(self.schedule_minute_seconds),
         }
 
 

@@ -32,6 +32,8 @@ class Settings:
     courier_burst: float = 0.0
     maximum_concurrency: int = 0
     maximum_receives: int = 0
+    direct_retry_wait_min: float = 3.0
+    direct_retry_wait_max: float = 8.0
     delivery_queue_url: str = ""
     delivery_table_name: str = ""
     dead_letter_queue_url: str = ""
@@ -87,7 +89,7 @@ if SETTINGS.flow_control == "enabled":
 else:
     from direct import DirectDelivery
 
-    deliver = DirectDelivery(COURIER, BUS)
+    deliver = DirectDelivery(COURIER, BUS, SETTINGS.direct_retry_wait_min, SETTINGS.direct_retry_wait_max)
 
 
 @instrument

@@ -18,8 +18,6 @@ from hub.instrument import LambdaContext, MetricUnit, metrics, record_status
 from hub.outcomes import Outcome
 
 ATTEMPTS = 5
-SHORTEST_WAIT_SECONDS = 3
-LONGEST_WAIT_SECONDS = 8
 
 
 class NotDelivered(Exception):
@@ -36,11 +34,14 @@ class DirectDelivery:
     Args:
         courier: Whom to call.
         bus: Where to say that it is done.
+        shortest_wait: Least seconds between two calls for an order.
+        longest_wait: Most seconds between two calls for an order.
     """
 
-    def __init__(self, courier: Courier, bus: EventBus) -> None:
+    def __init__(self, courier: Courier, bus: EventBus, shortest_wait: float = 3.0, longest_wait: float = 8.0) -> None:
         self._courier = courier
         self._bus = bus
+        self._wait = wait_random(shortest_wait, longest_wait)
 
     def __call__(self, event: dict[str, Any], _context: LambdaContext) -> dict[str, Any]:
         """Deliver an order, or raise, so that Lambda tries the event again.
@@ -53,7 +54,7 @@ class DirectDelivery:
         attempts = Retrying(
             retry=retry_if_exception_type(TryAgain),
             stop=stop_after_attempt(ATTEMPTS),
-            wait=wait_random(SHORTEST_WAIT_SECONDS, LONGEST_WAIT_SECONDS),
+            wait=self._wait,
             reraise=True,
         )
         with record_status(order.detail_type, order.correlation_id, order_id=order.order_id, event_id=order.event_id):

@@ -230,19 +230,26 @@ class QueuedDelivery:
         """Hide messages for their backoff. One that cannot be hidden waits for the queue's visibility timeout."""
         if not attempts:
             return
-        answer = self._sqs.change_message_visibility_batch(
-            QueueUrl=self._queue_url,
-            Entries=[
-                {
-                    "Id": str(index),
-                    "ReceiptHandle": attempt.message.receipt_handle,
-                    "VisibilityTimeout": self._backoff(attempt),
-                }
-                for index, attempt in enumerate(attempts)
-            ],
-        )
+        try:
+            answer = self._sqs.change_message_visibility_batch(
+                QueueUrl=self._queue_url,
+                Entries=[
+                    {
+                        "Id": str(index),
+                        "ReceiptHandle": attempt.message.receipt_handle,
+                        "VisibilityTimeout": self._backoff(attempt),
+                    }
+                    for index, attempt in enumerate(attempts)
+                ],
+            )
+        except Exception:  # the other orders of the batch are settled, and must stay so
+            logger.exception("backoff not set", message_ids=[attempt.message.message_id for attempt in attempts])
+            return
         for failure in answer.get("Failed", []):
-            logger.warning("backoff not set", message_id=attempts[int(failure["Id"])].message.message_id)
+            attempt = attempts[int(failure["Id"])]
+            logger.warning(
+                "backoff not set", correlation_id=attempt.correlation_id, message_id=attempt.message.message_id
+            )
 
     def _backoff(self, attempt: Attempt) -> int:
         asked = attempt.answer.retry_after or 0.0

@@ -74,7 +74,7 @@ def switch(event: dict[str, Any]) -> dict[str, Any]:
     """Switch the mode: {"mode": "outage"}, with "retry_after" in seconds where the mode answers with one."""
     try:
         control = Control.read(json.loads(event.get("body") or ""))
-    except (ValueError, TypeError) as error:
+    except ValueError as error:
         return _answer(400, {"message": str(error), "modes": sorted(MODES)})
     TABLE.update_item(
         Key={"pk": "control"},
@@ -98,7 +98,7 @@ def _order(body: str | None) -> tuple[str, str | None] | None:
         country = (order.get("delivery_address") or {}).get("country")
     except (ValueError, TypeError, KeyError, AttributeError):
         return None
-    return (order_id, country) if isinstance(order_id, str) else None
+    return (order_id, country) if isinstance(order_id, str) and order_id else None
 
 
 def _count_call(key: str, order_id: str, correlation_id: str) -> int:

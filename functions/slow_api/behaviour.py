@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 from random import Random
 from typing import Any
 
@@ -42,19 +43,19 @@ class Control:
     retry_after: int = 1
 
     @staticmethod
-    def read(document: Mapping[str, Any]) -> Control:
+    def read(document: Any) -> Control:
         """Read a control document.
 
         Raises:
             ValueError: The mode is unknown, or retry_after is no number of seconds.
         """
-        mode = document.get("mode")
-        if mode not in MODES:
+        mode = document.get("mode") if isinstance(document, Mapping) else None
+        if not isinstance(mode, str) or mode not in MODES:
             raise ValueError(f"mode must be one of {', '.join(sorted(MODES))}")
-        retry_after = int(document.get("retry_after", 1))
-        if not 0 <= retry_after <= 3600:
-            raise ValueError("retry_after must be 0 to 3600 seconds")
-        return Control(mode, retry_after)
+        retry_after = document.get("retry_after", 1)
+        if not isinstance(retry_after, int | Decimal) or not 0 <= retry_after <= 3600:
+            raise ValueError("retry_after must be 0 to 3600 whole seconds")
+        return Control(mode, int(retry_after))
 
     def as_dict(self) -> dict[str, Any]:
         """Return the document that read understands."""

@@ -31,5 +31,15 @@ GAPS: tuple[str, ...] = (
     "event_bus_targets",
     "queue_metrics",
     "alarm_evaluation",
+    "alarm_events",
+    "log_event_ids",
+    "embedded_metrics",
+    "schedule_rates",
+    "mapping_state_changes",
+    "step_functions_definition",
+    "step_functions_states",
+    "step_functions_retries",
+    "step_functions_executions",
+    "step_functions_service_calls",
 )
 """Modules of this package in the order in which they are installed."""

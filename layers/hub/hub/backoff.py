@@ -9,8 +9,9 @@ from random import Random
 RETRY_BASE_SECONDS = 2.0
 RETRY_CAP_SECONDS = 120.0
 
-# A message can be hidden for 12 hours at most (SQS developer guide, "Visibility timeout").
-MAXIMUM_VISIBILITY_SECONDS = 43_200
+# A message can be hidden for 12 hours at most, counted from its receipt (SQS developer guide, "Visibility timeout"); a
+# function has had it for up to 15 minutes already.
+MAXIMUM_VISIBILITY_SECONDS = 43_200 - 900
 
 
 def full_jitter(attempt: int, *, base: float, cap: float, random: Random) -> float:

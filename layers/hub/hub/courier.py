@@ -13,7 +13,7 @@ from hub.events import Event
 from hub.instrument import logger
 from hub.outcomes import Outcome, classify, parse_retry_after
 
-_ANSWER_CHARACTERS = 500
+_BODY_BYTES = 16 * 1024
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,17 @@ class Courier:
 
     def _call(self, order: Event, api_key: str) -> Answer:
         started = time.monotonic()
+        answer = self._post(order, api_key, deadline=started + self._timeout)
+        logger.info(
+            "courier call",
+            outcome=answer.outcome,
+            http_status=answer.status,
+            duration_seconds=round(time.monotonic() - started, 3),
+            retry_after=answer.retry_after,
+        )
+        return answer
+
+    def _post(self, order: Event, api_key: str, deadline: float) -> Answer:
         try:
             response = self._pool.request(
                 "POST",
@@ -73,21 +84,36 @@ class Courier:
                     "x-api-key": api_key,
                 },
                 timeout=urllib3.Timeout(total=self._timeout),
+                preload_content=False,
             )
+        except urllib3.exceptions.NewConnectionError as error:  # which calls itself a time-out as well
+            return Answer(classify(None), f"connection failed: {type(error).__name__}")
         except urllib3.exceptions.TimeoutError:
-            answer = Answer(classify(None), f"no answer within {self._timeout:g} s")
+            return Answer(classify(None), f"no answer within {self._timeout:g} s")
         except urllib3.exceptions.HTTPError as error:
-            answer = Answer(classify(None), f"connection failed: {type(error).__name__}")
-        else:
-            retry_after = parse_retry_after(response.headers.get("Retry-After"), time.time())
-            outcome = classify(response.status, retry_after)
-            body = response.data.decode(errors="replace")[:_ANSWER_CHARACTERS]
-            answer = Answer(outcome, f"HTTP {response.status}", response.status, retry_after, body)
-        logger.info(
-            "courier call",
-            outcome=answer.outcome,
-            http_status=answer.status,
-            duration_seconds=round(time.monotonic() - started, 3),
-            retry_after=answer.retry_after,
-        )
-        return answer
+            return Answer(classify(None), f"connection failed: {type(error).__name__}")
+        retry_after = parse_retry_after(response.headers.get("Retry-After"), time.time())
+        outcome = classify(response.status, retry_after)
+        return Answer(outcome, f"HTTP {response.status}", response.status, retry_after, _read(response, deadline))
+
+
+def _read(response: urllib3.BaseHTTPResponse, deadline: float) -> str:
+    """Read the start of an answer's body. The status has decided already, so a body that dawdles is not waited for."""
+    body = b""
+    complete = False
+    try:
+        while len(body) < _BODY_BYTES and (left := deadline - time.monotonic()) > 0:
+            if (sock := getattr(response.connection, "sock", None)) is not None:
+                sock.settimeout(left)
+            piece = response.read1(_BODY_BYTES)
+            complete = not piece
+            if complete:
+                break
+            body += piece
+    except (urllib3.exceptions.HTTPError, OSError):
+        pass
+    if complete:
+        response.release_conn()
+    else:
+        response.close()
+    return body[:_BODY_BYTES].decode(errors="replace")

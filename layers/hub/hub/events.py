@@ -7,6 +7,7 @@ and ``data``. One JSON Schema per detail type lies in ``schemas/``; producers an
 from __future__ import annotations
 
 import json
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ SCHEMA_VERSION = "1"
 
 # Any constant will do; a new one would give every order a new event id.
 _EVENT_IDS = uuid.UUID("6f0d8a52-6b0c-4a0e-9a43-3c1f3a5e7d10")
+_VERSION = re.compile(r"[\w.-]{1,16}")
 _SCHEMAS = Path(__file__).with_name("schemas")
 
 
@@ -117,7 +119,8 @@ def read_event(envelope: Any, detail_type: str) -> Event:
     metadata = detail.get("metadata")
     version = metadata.get("schema_version") if isinstance(metadata, Mapping) else None
     if version != SCHEMA_VERSION:
-        raise UnreadableEvent(f"detail.metadata.schema_version is {version!r}; this consumer reads {SCHEMA_VERSION!r}")
+        shown = repr(version) if _VERSION.fullmatch(str(version)) else "no version"
+        raise UnreadableEvent(f"detail.metadata.schema_version is {shown}; this consumer reads {SCHEMA_VERSION!r}")
     check(detail_type, detail)
     return Event(
         detail_type=detail_type,
@@ -132,13 +135,25 @@ def read_json(text: str) -> Any:
     """Decode the JSON text of a message.
 
     Raises:
-        UnreadableEvent: It is not JSON; the error tells where, and shows nothing of the text.
+        UnreadableEvent: It is not JSON, or JSON that no consumer could pass on; the error tells where if it can, and
+            shows nothing of the text.
     """
     try:
-        return json.loads(text)
+        document = json.loads(text, parse_constant=_refuse_constant)
+        if "\\ud" in text.lower():  # half of a surrogate pair can be escaped in JSON, but not be encoded again
+            json.dumps(document, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        raise UnreadableEvent("the message holds half of a surrogate pair, which is no character") from None
+    except RecursionError:
+        raise UnreadableEvent("the message is nested too deeply") from None
     except ValueError as error:
         place = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
         raise UnreadableEvent(f"the message is not JSON{place}") from None
+    return document
+
+
+def _refuse_constant(name: str) -> None:
+    raise ValueError(f"{name} is no JSON")
 
 
 def check(name: str, document: Any) -> None:

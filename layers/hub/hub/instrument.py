@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import json
 import threading
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -18,20 +19,20 @@ from aws_lambda_powertools import Logger, Metrics, Tracer
 from aws_lambda_powertools.metrics import MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
-from hub.redaction import redact
+from hub.redaction import private_texts, redact
 
 __all__ = ["LambdaContext", "MetricUnit", "in_parallel", "instrument", "logger", "metrics", "record_status", "tracer"]
 
 TIMEOUT_WARNING_SECONDS = 1.0
 
-# What Powertools puts on a line about the code and the platform; an order cannot get into these.
-_OWN_LOG_KEYS = frozenset({"level", "location", "timestamp", "service", "function_name", "function_arn", "stack_trace"})
+# What the event of the present invocation holds of people and secrets; an environment serves one at a time.
+_private: frozenset[str] = frozenset()
 
 
 def _serialize(line: dict[str, Any]) -> str:
     """Write a log line as JSON, without personal data and secrets, whoever logged them."""
-    own = {key: value for key, value in line.items() if key in _OWN_LOG_KEYS}
-    return json.dumps(redact(line) | own, default=str, ensure_ascii=False, separators=(",", ":"))
+    text = json.dumps(redact(line, _private), default=str, ensure_ascii=False, separators=(",", ":"))
+    return text.encode(errors="replace").decode()
 
 
 logger = Logger(json_serializer=_serialize, utc=True, use_rfc3339=True)
@@ -51,14 +52,19 @@ def instrument(handler: Handler) -> Handler:
     Args:
         handler: The function that Lambda calls with an event and a context.
     """
-    traced = tracer.capture_lambda_handler(handler, capture_response=False)
+    # Neither responses nor exceptions go into traces, which nobody redacts.
+    traced = tracer.capture_lambda_handler(handler, capture_response=False, capture_error=False)
     measured = metrics.log_metrics(traced, capture_cold_start_metric=True)
 
     @functools.wraps(handler)
     def wrapper(event: dict[str, Any], context: LambdaContext) -> Any:
+        global _private
+        _private = frozenset(private_texts(event))
         logger.thread_safe_clear_keys()
         logger.append_keys(function_request_id=context.aws_request_id)
-        with _timeout_warning(event, context):
+        with _timeout_warning(event, context), warnings.catch_warnings():
+            # An invocation that counts nothing is no mistake.
+            warnings.filterwarnings("ignore", message="No application metrics to publish")
             try:
                 return measured(event, context)
             except Exception as error:
@@ -129,7 +135,7 @@ def _timeout_warning(event: dict[str, Any], context: LambdaContext) -> Iterator[
 def _diagnostics(event: dict[str, Any], context: LambdaContext, error: Exception | None = None) -> dict[str, Any]:
     """Put the event first: what was worked on, by whom, with how much time left, and what went wrong."""
     return {
-        "event": redact(event),
+        "event": event,
         "remaining_milliseconds": context.get_remaining_time_in_millis(),
         "function_request_id": context.aws_request_id,
         "error": type(error).__name__ if error else None,

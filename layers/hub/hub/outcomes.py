@@ -30,6 +30,7 @@ class Outcome(StrEnum):
         return self in (Outcome.THROTTLED, Outcome.UNHEALTHY, Outcome.TRANSIENT, Outcome.UNTRIED)
 
 
+_LONGEST_RETRY_AFTER_SECONDS = 1e9
 _TRANSIENT_STATUSES = frozenset({408, 425})  # Request Timeout (RFC 9110), Too Early (RFC 8470)
 
 
@@ -54,7 +55,7 @@ def classify(status: int | None, retry_after: float | None = None) -> Outcome:
 
 
 def parse_retry_after(value: str | None, now: float) -> float | None:
-    """Return the seconds to wait that a Retry-After header asks for, 0 or more; None if it says nothing readable.
+    """Return the seconds that a Retry-After header asks to wait, 0 or more and finite; None if it cannot be read.
 
     Args:
         value: The header: seconds or an HTTP date (RFC 9110, section 10.2.3).
@@ -64,11 +65,12 @@ def parse_retry_after(value: str | None, now: float) -> float | None:
         return None
     value = value.strip()
     if value.isdecimal() and value.isascii():
-        return float(value)
+        return min(float(value), _LONGEST_RETRY_AFTER_SECONDS)
     try:
         moment = parsedate_to_datetime(value)
-    except ValueError:
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        wait = (moment - datetime.fromtimestamp(now, UTC)).total_seconds()
+    except (ValueError, OverflowError):
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return max(0.0, (moment - datetime.fromtimestamp(now, UTC)).total_seconds())
+    return min(max(0.0, wait), _LONGEST_RETRY_AFTER_SECONDS)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from hub.instrument import logger
-from hub.redaction import redact_text
+from hub.redaction import private_texts, redact_text
 
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
 
 # An attribute's value counts for the message's size, and a reason need not be longer to be understood.
 _MAXIMUM_ATTRIBUTE_CHARACTERS = 1024
+# All but the characters that SQS takes ("SendMessage", SQS API reference).
+_NOT_FOR_SQS = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ class DeadLetterQueue:
         texts = {
             "outcome": outcome,
             "reason": reason,
-            "answer": redact_text(answer),
+            "answer": redact_text(answer, private=frozenset(private_texts(message.body))),
             "correlation_id": correlation_id or message.attributes.get("correlation_id", ""),
             "api_key_id": message.attributes.get("api_key_id", ""),
             "received_at": message.attributes.get("received_at", ""),
@@ -103,8 +106,16 @@ class DeadLetterQueue:
             MessageBody=message.body,
             MessageAttributes={name: _attribute(text) for name, text in texts.items() if text},
         )
-        logger.warning("DEAD LETTER", status="DEAD_LETTER", outcome=outcome, reason=reason)
+        logger.warning(
+            "DEAD LETTER",
+            status="DEAD_LETTER",
+            outcome=outcome,
+            reason=reason,
+            correlation_id=texts["correlation_id"] or "unknown",
+            message_id=message.message_id,
+        )
 
 
 def _attribute(text: str) -> MessageAttributeValueTypeDef:
-    return {"DataType": "String", "StringValue": text[:_MAXIMUM_ATTRIBUTE_CHARACTERS]}
+    readable = _NOT_FOR_SQS.sub("\N{REPLACEMENT CHARACTER}", text)
+    return {"DataType": "String", "StringValue": readable[:_MAXIMUM_ATTRIBUTE_CHARACTERS]}

@@ -14,6 +14,7 @@ Settings(courier_url='https://courier.example', courier_timeout=5.0)
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import MISSING, fields
@@ -69,9 +70,12 @@ def _integer(text: str) -> int:
 
 def _number(text: str) -> float:
     try:
-        return float(text)
+        number = float(text)
     except ValueError:
         raise ValueError("must be a number") from None
+    if not math.isfinite(number):
+        raise ValueError("must be a finite number")
+    return number
 
 
 _PARSERS: dict[type, Callable[[str], Any]] = {str: str, int: _integer, float: _number, bool: _boolean}
