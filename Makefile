@@ -68,6 +68,9 @@ status: $(TOOLS) ## Show what is running
 logs: $(TOOLS) ## Show the logs of the emulator and of the functions
 	python -m local logs
 
+bench: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Measure delivery at the courier's limit, and cold starts
+	python -m loadtest bench
+
 ##@ Run on AWS
 
 deploy: $(TOOLS) build ## Deploy with flow control, to the account and Region of your credentials
@@ -136,5 +139,5 @@ $(ARTILLERY): loadtest/package-lock.json loadtest/package.json
 	@npm ci --prefix loadtest --no-audit --no-fund --loglevel=error
 	@touch $@
 
-.PHONY: demo test setup test-unit lint format build invoke up down status logs deploy deploy-no-flow-control loadtest \
+.PHONY: demo bench test setup test-unit lint format build invoke up down status logs deploy deploy-no-flow-control loadtest \
 	lock clean help

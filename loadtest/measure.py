@@ -95,7 +95,7 @@ class Details:
 
 @dataclass(frozen=True)
 class Measurement:
-    """A run's figures, and the series behind its picture, in seconds since the first order."""
+    """A run's figures, the series behind its picture in seconds since the first order, and each invocation's bill."""
 
     figures: Figures
     details: Details
@@ -103,6 +103,7 @@ class Measurement:
     success: list[tuple[float, float]]
     accepted: list[float]
     delivered: list[float]
+    billed_s: list[float]
 
     def meta(self) -> dict[str, Any]:
         """Return the details and series, as JSON takes them."""
@@ -226,6 +227,7 @@ def summarise(evidence: Evidence, *, drain_s: float, drained: bool) -> Measureme
         success=[(at - start, share) for at, share in executions.success_over_time(results)],
         accepted=sorted(order.sent_at - start for order in sent if order.accepted),
         delivered=sorted(entry.first_accepted_at - start for entry in courier.values()),
+        billed_s=[invocation.billed_s for invocation in delivery],
     )
 
 

@@ -41,7 +41,6 @@ class Settings:
 
 SETTINGS = settings.load(Settings)
 BUS = EventBus(SETTINGS.hub_bus_name, boto3.client("events"))
-SECRETS = parameters.SecretsProvider(boto3_client=boto3.client("secretsmanager"))
 _KEY_LOCK = Lock()
 _KEY_SECONDS = 3600
 
@@ -49,7 +48,7 @@ _KEY_SECONDS = 3600
 def api_key(refused: bool) -> str:
     """Return the courier's API key: read once an hour, or at once when the courier refused the last one."""
     with _KEY_LOCK:
-        secret: Any = SECRETS.get(
+        secret: Any = parameters.get_secret(
             SETTINGS.courier_secret_arn, transform="json", max_age=_KEY_SECONDS, force_fetch=refused
         )
     return str(secret["api_key"])

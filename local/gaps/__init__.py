@@ -33,6 +33,8 @@ GAPS: tuple[str, ...] = (
     "alarm_evaluation",
     "alarm_events",
     "log_event_ids",
+    "log_event_pages",
+    "metric_dimensions",
     "embedded_metrics",
     "schedule_rates",
     "mapping_state_changes",

@@ -9,11 +9,15 @@ ministack: keeps the line, and no metric comes of it.
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from local.gaps.emulator import Emulator
+
+_storing = threading.Lock()
+"""Invocations log at the same time, and the emulator does not expect that of metrics."""
 
 
 @dataclass(frozen=True)
@@ -61,18 +65,10 @@ def publish(event: dict[str, Any]) -> None:
         found = list(metrics(document, metadata["CloudWatchMetrics"]))
     except (ValueError, TypeError, KeyError, AttributeError):
         return  # as on AWS, a line that does not follow the specification is only a line
-    for metric in found:
-        cloudwatch._store_datum(
-            metric.namespace,
-            metric.name,
-            metric.dimensions,
-            seconds,
-            metric.unit,
-            None,
-            metric.values,
-            None,
-            None,
-        )
+    with _storing:
+        for metric in found:
+            where = (metric.namespace, metric.name, metric.dimensions)
+            cloudwatch._store_datum(*where, seconds, metric.unit, None, metric.values, None, None)
 
 
 def metrics(document: dict[str, Any], directives: list[dict[str, Any]]) -> Iterator[Metric]:

@@ -49,9 +49,10 @@ def install(emulator: Emulator) -> None:
         def run_execution(exec_arn: str) -> None:
             execution = stepfunctions._executions.get(exec_arn)
             end = ends[exec_arn] = threading.Event()
-            _end.set(end)
+            token = _end.set(end)
             with contextlib.suppress(Ended), time_limit(execution, end):
                 original(exec_arn)
+            _end.reset(token)
             del ends[exec_arn]
 
         return run_execution
@@ -61,12 +62,8 @@ def install(emulator: Emulator) -> None:
     emulator.wrap(stepfunctions, "_run_execution", run, parameters=("exec_arn",))
     emulator.wrap(stepfunctions, "_scaled_sleep", sleep_until_end, parameters=("seconds",))
     emulator.wrap(stepfunctions, "_invoke_resource", unless_ended, parameters=("resource", "input_data"))
-    emulator.wrap(
-        stepfunctions, "_add_event", while_running, parameters=("execution", "event_type", "details")
-    )
-    emulator.wrap(
-        stepfunctions, "_fail_execution", fail_if_running, parameters=("execution", "error", "cause")
-    )
+    emulator.wrap(stepfunctions, "_add_event", while_running, parameters=("execution", "event_type", "details"))
+    emulator.wrap(stepfunctions, "_fail_execution", fail_if_running, parameters=("execution", "error", "cause"))
 
 
 def start_once(original: Any) -> Any:
@@ -102,7 +99,7 @@ def time_limit(execution: Execution | None, end: threading.Event) -> Iterator[No
 
     def expire() -> None:
         if execution["status"] == "RUNNING":
-            execution |= {"status": "TIMED_OUT", "stopDate": stepfunctions.now_iso()}
+            execution.update(status="TIMED_OUT", stopDate=stepfunctions.now_iso())
             stepfunctions._add_event(execution, "ExecutionTimedOut", {"executionTimedOutEventDetails": {}})
             stepfunctions._emit_execution_status_event(execution)
             end.set()

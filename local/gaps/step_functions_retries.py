@@ -30,9 +30,7 @@ def install(emulator: Emulator) -> None:
 
         return find
 
-    emulator.wrap(
-        stepfunctions, "_find_matching_retrier", wait, parameters=("retriers", "error", "retry_counts")
-    )
+    emulator.wrap(stepfunctions, "_find_matching_retrier", wait, parameters=("retriers", "error", "retry_counts"))
 
 
 def delay(retrier: Retrier, retries: int) -> float:

@@ -48,9 +48,7 @@ def install(emulator: Emulator) -> None:
 
         return invoke
 
-    emulator.wrap(
-        stepfunctions, "_invoke_aws_sdk_integration", integration, parameters=("resource", "input_data")
-    )
+    emulator.wrap(stepfunctions, "_invoke_aws_sdk_integration", integration, parameters=("resource", "input_data"))
     emulator.wrap(stepfunctions, "_call_lambda", with_throttle_named, parameters=("func_ref", "event"))
 
 
@@ -71,7 +69,8 @@ class Clients:
         key = (service, get_account_id(), get_region())
         with self._lock:
             if key not in self._clients:
-                self._clients[key] = boto3.session.Session().client(
+                session: Any = boto3.session.Session()
+                self._clients[key] = session.client(
                     service,
                     endpoint_url=self.endpoint,
                     region_name=key[2],
@@ -104,7 +103,8 @@ def call_service(clients: Clients, service: str, action: str, arguments: dict[st
     except ParamValidationError as error:
         raise stepfunctions._ExecutionError("States.Runtime", str(error)) from error
     except ClientError as error:
-        details, metadata = error.response["Error"], error.response["ResponseMetadata"]
+        response: dict[str, Any] = dict(error.response)
+        details, metadata = response["Error"], response["ResponseMetadata"]
         cause = (
             f"{details.get('Message', '')} (Service: {prefix}, Status Code: "
             f"{metadata.get('HTTPStatusCode')}, Request ID: {metadata.get('RequestId')})"

@@ -23,12 +23,8 @@ def install(emulator: Emulator) -> None:
     """Wrap the emulator's handlers of these states."""
     from ministack.services import stepfunctions
 
-    emulator.wrap(
-        stepfunctions, "_apply_output_path", succeed_with_output, parameters=("state_def", "data", "ctx")
-    )
-    emulator.wrap(
-        stepfunctions, "_execute_choice", choose_with_output, parameters=("state_def", "raw_input", "ctx")
-    )
+    emulator.wrap(stepfunctions, "_apply_output_path", succeed_with_output, parameters=("state_def", "data", "ctx"))
+    emulator.wrap(stepfunctions, "_execute_choice", choose_with_output, parameters=("state_def", "raw_input", "ctx"))
     states = ("state_def", "raw_input", "execution", "ctx")
     emulator.wrap(stepfunctions, "_run_parallel_branches", parallel_in_jsonata, parameters=states)
     emulator.wrap(stepfunctions, "_execute_task", task_with_timeout, parameters=states)
@@ -60,10 +56,10 @@ def choose_with_output(original: Any) -> Any:
     def choose(state_def: State, raw_input: Any, ctx: Any = None) -> Any:
         if "Default" not in state_def or not in_jsonata(state_def, ctx):
             return original(state_def, raw_input, ctx)
-        fields = {key: state_def[key] for key in ("Output", "Assign") if key in state_def}
-        default = {"Condition": True, "Next": state_def["Default"], **fields}
+        default: State = {"Condition": True, "Next": state_def["Default"]}
+        default |= {key: state_def[key] for key in ("Output", "Assign") if key in state_def}
         # A rule has no query language of its own.
-        rules = [rule | {"QueryLanguage": "JSONata"} for rule in (*state_def["Choices"], default)]
+        rules = [{**rule, "QueryLanguage": "JSONata"} for rule in (*state_def["Choices"], default)]
         return original(state_def | {"Choices": rules}, raw_input, ctx)
 
     return choose

@@ -18,6 +18,7 @@ from local.stack import EmulatorSettings, RunningEmulator
 
 ROLE = "arn:aws:iam::000000000000:role/conformance"
 RETRY_SECONDS = 0.3
+MAPPING_CHANGE_SECONDS = 0.7
 _numbers = itertools.count(1)
 
 
@@ -33,6 +34,8 @@ class Emulators:
                 async_retry_base_seconds=RETRY_SECONDS,
                 alarm_seconds=0.3,
                 metric_seconds=0.3,
+                mapping_change_seconds=MAPPING_CHANGE_SECONDS,
+                schedule_minute_seconds=0.5,
                 bare=bare,
             )
             self.running[bare] = RunningEmulator.start(settings)
@@ -92,6 +95,16 @@ class Account:
         )
         self.cleanups.append(lambda: client.delete_function(FunctionName=name))
         return name
+
+    def state_machine(self, states: dict[str, Any], **settings: Any) -> str:
+        """Create a state machine in JSONata that starts at its first state; returns its ARN."""
+        client = self.client("stepfunctions")
+        definition = {"QueryLanguage": "JSONata", "StartAt": next(iter(states)), "States": states, **settings}
+        name = f"machine-{next(_numbers)}"
+        created = client.create_state_machine(name=name, definition=json.dumps(definition), roleArn=ROLE)
+        arn = str(created["stateMachineArn"])
+        self.cleanups.append(lambda: client.delete_state_machine(stateMachineArn=arn))
+        return arn
 
     def function_arn(self, name: str) -> str:
         return str(self.client("lambda").get_function(FunctionName=name)["Configuration"]["FunctionArn"])

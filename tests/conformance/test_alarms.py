@@ -108,3 +108,50 @@ def test_an_alarm_waits_for_as_many_datapoints_as_it_says(account: Account) -> N
     account.eventually(lambda: state(account, "two-of-three") == "OK")
     fail(1.5)
     account.eventually(lambda: state(account, "two-of-three") == "ALARM")
+
+
+def test_a_change_of_state_is_an_event_for_metric_and_composite_alarms(account: Account) -> None:
+    """CloudWatch user guide, "Alarm events and EventBridge"."""
+    inbox, inbox_arn = account.queue()
+    cloudwatch, events = account.client("cloudwatch"), account.client("events")
+    pattern = {"source": ["aws.cloudwatch"], "detail-type": ["CloudWatch Alarm State Change"]}
+    pattern |= {"detail": {"alarmName": ["rate", "rate-and-volume"], "state": {"value": ["ALARM"]}}}
+    events.put_rule(Name="alarms", EventPattern=json.dumps(pattern))
+    events.put_targets(Rule="alarms", Targets=[{"Id": "inbox", "Arn": inbox_arn}])
+    account.cleanups.append(lambda: events.delete_rule(Name="alarms"))
+    account.cleanups.append(lambda: events.remove_targets(Rule="alarms", Ids=["inbox"]))
+    metric = {"Namespace": "Test", "MetricName": "Calls", "Dimensions": [{"Name": "service", "Value": "courier"}]}
+    common = {"Period": 10, "EvaluationPeriods": 3, "DatapointsToAlarm": 1, "TreatMissingData": "notBreaching"}
+    over = {"ComparisonOperator": "GreaterThanOrEqualToThreshold"}
+    cloudwatch.put_metric_alarm(AlarmName="rate", Statistic="Average", Threshold=0.5, **metric, **common, **over)
+    cloudwatch.put_metric_alarm(AlarmName="volume", Statistic="SampleCount", Threshold=2, **metric, **common, **over)
+    rule = 'ALARM("rate") AND ALARM("volume")'
+    cloudwatch.put_composite_alarm(AlarmName="rate-and-volume", AlarmRule=rule, AlarmDescription="both")
+    account.cleanups.append(lambda: cloudwatch.delete_alarms(AlarmNames=["rate", "volume"]))
+    account.cleanups.append(lambda: cloudwatch.delete_alarms(AlarmNames=["rate-and-volume"]))
+    account.eventually(lambda: state(account, "rate") == state(account, "volume") == "OK")
+
+    def call(*values: float) -> None:
+        datum = {"MetricName": "Calls", "Dimensions": metric["Dimensions"], "Values": list(values)}
+        cloudwatch.put_metric_data(Namespace="Test", MetricData=[datum | {"StorageResolution": 1}])
+
+    call(1)
+    event = json.loads(account.receive(inbox)["Body"])
+    assert (event["detail"]["alarmName"], event["region"]) == ("rate", "eu-west-1")
+    assert event["resources"] == ["arn:aws:cloudwatch:eu-west-1:000000000000:alarm:rate"]
+    assert event["detail"]["previousState"]["value"] == "OK"
+    assert event["detail"]["state"]["reason"].startswith("Threshold Crossed")
+    [watched] = event["detail"]["configuration"]["metrics"]
+    assert watched["metricStat"]["metric"]["dimensions"] == {"service": "courier"}
+    assert (watched["metricStat"]["period"], watched["metricStat"]["stat"]) == (10, "Average")
+
+    call(1, 0)
+    event = json.loads(account.receive(inbox)["Body"])
+    assert event["detail"]["alarmName"] == "rate-and-volume"
+    assert event["detail"]["configuration"] == {"description": "both", "alarmRule": rule}
+    assert event["detail"]["previousState"]["value"] == "OK"
+    triggering = json.loads(event["detail"]["state"]["reasonData"])["triggeringAlarms"]
+    assert {alarm["arn"].rsplit(":", 1)[1]: alarm["state"]["value"] for alarm in triggering} == {
+        "rate": "ALARM",
+        "volume": "ALARM",
+    }

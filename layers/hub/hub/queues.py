@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 # An attribute's value counts for the message's size, and a reason need not be longer to be understood.
 _MAXIMUM_ATTRIBUTE_CHARACTERS = 1024
-# All but the characters that SQS takes ("SendMessage", SQS API reference).
-_NOT_FOR_SQS = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+# The characters that SQS does not take ("SendMessage", SQS API reference).
+_NOT_FOR_SQS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,9 @@ from loadtest import artillery
 from loadtest.artillery import ArtilleryError, Load
 from loadtest.profiles import Phase, Profile
 
-ROOT = Path(__file__).parents[3]
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).parents[2]
 SCHEMA = json.loads((ROOT / "layers" / "hub" / "hub" / "schemas" / "order.json").read_text())
 PROFILE = Profile("tiny", (Phase("ramp up", 2, 5, 10), Phase("peak", 1, 10, 10)))
 
