@@ -50,7 +50,7 @@ format: $(TOOLS) ## Format the code
 build: $(TOOLS) ## Package the stack as it goes to AWS
 	sam build
 
-invoke: $(TOOLS) build ## Run one function on its sample event: make invoke FUNCTION=delivery [EVENT=file]
+invoke: $(TOOLS) ## Run one function on its sample event: make invoke FUNCTION=delivery [EVENT=file]
 	@test -n "$(FUNCTION)" || { echo "Say which: make invoke FUNCTION=<$(subst $() ,|,$(FUNCTIONS))>"; exit 2; }
 	python -m tests.runtime invoke $(FUNCTION) $(if $(EVENT),--event $(EVENT))
 

@@ -45,7 +45,9 @@ class OnceCourier:
         self._config = IdempotencyConfig(event_key_jmespath="event_id", expires_after_seconds=REMEMBERED_SECONDS)
         store = DynamoDBPersistenceLayer(table, key_attr="pk", expiry_attr="expires_at", boto3_client=client)
 
-        @idempotent_function(data_keyword_argument="key", persistence_store=store, config=self._config)  # type: ignore[untyped-decorator]
+        @idempotent_function(  # type: ignore[untyped-decorator]
+            data_keyword_argument="key", persistence_store=store, config=self._config, key_prefix="order"
+        )
         def deliver(*, key: dict[str, str], order: Event, calls: list[Answer]) -> dict[str, Any]:
             answer = courier.deliver(order)
             calls.append(answer)
