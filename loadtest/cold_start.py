@@ -19,8 +19,8 @@ ROUNDS = 10
 def import_ratios() -> dict[str, float]:
     """Return each handler's time of import over that of boto3 with one client, the best of ten rounds of both.
 
-    Fresh processes, the built artefacts with their byte code, and the runtime's own boto3. Processor time, which depends
-    little on what else the machine is doing; and the two are measured in turns.
+    Fresh processes, the built artefacts with their byte code, and the runtime's own boto3. It is processor time, which
+    depends little on what else the machine is doing; and the two are measured in turns.
     """
     build()
     ratios: dict[str, float] = {}
