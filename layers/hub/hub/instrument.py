@@ -16,12 +16,22 @@ from contextlib import contextmanager
 from typing import Any
 
 from aws_lambda_powertools import Logger, Metrics, Tracer
-from aws_lambda_powertools.metrics import MetricUnit
+from aws_lambda_powertools.metrics import MetricResolution, MetricUnit
 from aws_lambda_powertools.utilities.typing import LambdaContext
 
 from hub.redaction import private_texts, redact
 
-__all__ = ["LambdaContext", "MetricUnit", "in_parallel", "instrument", "logger", "metrics", "record_status", "tracer"]
+__all__ = [
+    "LambdaContext",
+    "MetricResolution",
+    "MetricUnit",
+    "in_parallel",
+    "instrument",
+    "logger",
+    "metrics",
+    "record_status",
+    "tracer",
+]
 
 TIMEOUT_WARNING_SECONDS = 1.0
 
