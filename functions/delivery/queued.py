@@ -15,7 +15,7 @@ from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any
 
 from hub.backoff import RETRY_BASE_SECONDS, RETRY_CAP_SECONDS, full_jitter, visibility_seconds
-from hub.circuit import Guard, sample
+from hub.circuit import Guard, judge, sample
 from hub.courier import Answer
 from hub.event_bus import EventBus
 from hub.events import (
@@ -113,21 +113,32 @@ class QueuedDelivery:
         self._random = random or SystemRandom()  # a seed would be shared by all environments of a snapshot
 
     def __call__(self, event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
-        """Deliver what can be delivered, and answer which messages go back to the queue."""
+        """Deliver what can be delivered, and answer which messages go back to the queue.
+
+        The circuit breaker's probe is the same event with ``"probe": true`` and one message. Its answer has a verdict
+        on the courier besides; its message is not hidden, and no outage uses up its last receive, because the circuit
+        breaker puts it back as a fresh copy.
+        """
         self._courier.begin(context)
         last_start = self._last_start(context)
+        probe = event.get("probe") is True
         attempts = [self._read(message) for message in messages(event)]
         orders = [attempt for attempt in attempts if attempt.order]
-        self._reserve(orders, last_start)
+        self._reserve(orders, last_start, hold=not probe)
         guard = Guard(GUARD_CONSECUTIVE)
         in_parallel(lambda attempt: self._deliver(attempt, last_start, guard), orders)
+        if not probe:
+            self._give_up(orders)
         self._count(attempts)
         untold = self._publish(attempts)
         untaken = self._dead_letter([attempt for attempt in attempts if attempt not in untold])
         returned = [attempt for attempt in attempts if attempt.answer.outcome.goes_back]
         returned += untold + untaken
+        answer: dict[str, Any] = batch_response(attempt.message for attempt in returned)
+        if probe:
+            return answer | {"verdict": judge(attempts[0].answer.outcome, called=attempts[0].called)}
         self._hide(returned)
-        return batch_response(attempt.message for attempt in returned)
+        return answer
 
     def _last_start(self, context: LambdaContext) -> float:
         """When the last call may begin that can still end, and be settled, within the invocation."""
@@ -140,7 +151,7 @@ class QueuedDelivery:
             return Attempt(message, Answer(Outcome.POISON, str(error)))
         return Attempt(message, Answer(Outcome.UNTRIED, "no slot in the time that was left"), order)
 
-    def _reserve(self, attempts: Sequence[Attempt], last_start: float) -> None:
+    def _reserve(self, attempts: Sequence[Attempt], last_start: float, *, hold: bool) -> None:
         """Give each attempt its slot. Those that find none go back for at least as long as the others take."""
         now = self._clock()
         slots = self._pacer.reserve(len(attempts), last_start - now)
@@ -148,7 +159,7 @@ class QueuedDelivery:
             attempt.slot = now + wait
         for attempt in attempts[len(slots) :]:
             attempt.answer = replace(attempt.answer, retry_after=max(0.0, last_start - now))
-        if attempts and not slots:
+        if hold and attempts and not slots:
             self._sleep(max(0.0, min(HOLD_SECONDS, last_start - now)))
 
     def _deliver(self, attempt: Attempt, last_start: float, guard: Guard) -> None:
@@ -171,7 +182,6 @@ class QueuedDelivery:
         except Exception as error:
             logger.exception("delivery failed unexpectedly", correlation_id=order.correlation_id)
             attempt.answer = Answer(Outcome.TRANSIENT, f"{type(error).__name__}: {error}")
-        self._give_up(attempt)
 
     def _call(self, attempt: Attempt, order: Event, last_start: float, guard: Guard) -> None:
         if attempt.slot is None:
@@ -187,12 +197,13 @@ class QueuedDelivery:
                 guard.observe(attempt.answer.outcome)
                 self._pacer.report(attempt.answer.outcome, attempt.answer.retry_after)
 
-    def _give_up(self, attempt: Attempt) -> None:
-        """Dead-letter an order with its reason at its last receive, before the queue does it without one."""
-        answer = attempt.answer
-        if answer.outcome.goes_back and attempt.message.receive_count >= self._maximum_receives:
-            reason = f"given up after {attempt.message.receive_count} receives; last: {answer.outcome}, {answer.reason}"
-            attempt.answer = replace(answer, outcome=Outcome.PERMANENT, reason=reason)
+    def _give_up(self, attempts: Sequence[Attempt]) -> None:
+        """Dead-letter orders with their reasons at their last receive, before the queue does it without one."""
+        for attempt in attempts:
+            answer, receives = attempt.answer, attempt.message.receive_count
+            if answer.outcome.goes_back and receives >= self._maximum_receives:
+                reason = f"given up after {receives} receives; last: {answer.outcome}, {answer.reason}"
+                attempt.answer = replace(answer, outcome=Outcome.PERMANENT, reason=reason)
 
     def _count(self, attempts: Sequence[Attempt]) -> None:
         """Count the outcomes, and give the circuit breaker its samples: their average is the failure rate."""

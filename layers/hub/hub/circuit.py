@@ -7,11 +7,14 @@ back) or ramping (deliveries flow again, with few executions first).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import StrEnum
+from math import ceil
 from random import Random
 
 from hub.backoff import full_jitter
 from hub.outcomes import Outcome
+from hub.pacing import FLOOR_SHARE
 
 ITEM_KEY = "circuit#courier"
 
@@ -23,6 +26,8 @@ class State(StrEnum):
     OPEN = "open"
     HALF_OPEN = "half-open"
     RAMPING = "ramping"
+    BROKEN = "broken"
+    """Its machine could not go on. The watchdog starts another one."""
 
 
 class Verdict(StrEnum):
@@ -43,13 +48,16 @@ def sample(outcome: Outcome) -> int | None:
     return {Outcome.UNHEALTHY: 1, Outcome.DELIVERED: 0}.get(outcome)
 
 
-def judge(outcome: str) -> Verdict:
-    """Judge a probe by the outcome of its call; an outcome that is not known speaks against the courier."""
-    if outcome == Outcome.DELIVERED:
-        return Verdict.HEALTHY
-    if outcome in (Outcome.PERMANENT, Outcome.POISON):
+def judge(outcome: str, *, called: bool) -> Verdict:
+    """Judge a probe.
+
+    Args:
+        outcome: The outcome of its call; one that is not known speaks against the courier.
+        called: Whether the courier was called at all: an order that it took before says nothing about it now.
+    """
+    if outcome in (Outcome.PERMANENT, Outcome.POISON) or (outcome == Outcome.DELIVERED and not called):
         return Verdict.NOTHING
-    return Verdict.SICK
+    return Verdict.HEALTHY if outcome == Outcome.DELIVERED else Verdict.SICK
 
 
 def probe_wait(failures: int, *, shortest: float, longest: float, random: Random) -> float:
@@ -72,9 +80,90 @@ LEAST_CONCURRENCY = 2
 """Below which Lambda sets no MaximumConcurrency (CloudFormation, ScalingConfig)."""
 
 
-def next_concurrency(present: int, full: int) -> int:
-    """Return the executions of the next step of the ramp: twice as many, up to the full number."""
-    return min(full, max(LEAST_CONCURRENCY, present * 2))
+@dataclass(frozen=True)
+class Step:
+    """What one step of the ramp allows."""
+
+    concurrency: int
+    """Delivery executions at a time."""
+    rate: float
+    """Calls a second."""
+    full: bool
+    """Whether that is all."""
+
+
+def ramp_step(number: int, *, concurrency: int, rate: float) -> Step:
+    """Return a step of the ramp: the pacing floor's share of the full values, then twice as much with each step.
+
+    Args:
+        number: Which step, from 0.
+        concurrency: Delivery executions at a time when the circuit is closed, at least 2.
+        rate: Calls a second that the courier accepts, above 0.
+    """
+    share = min(1.0, FLOOR_SHARE * 2.0 ** min(number, 32))
+    return Step(max(LEAST_CONCURRENCY, ceil(share * concurrency)), share * rate, share >= 1.0)
+
+
+class Repair(StrEnum):
+    """What the watchdog does about a contradiction."""
+
+    OPEN = "open"
+    CLOSE = "close"
+    RESUME = "resume"
+    SET_CONCURRENCY = "set-concurrency"
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What the watchdog sees at one moment.
+
+    Args:
+        state: What the item says.
+        age: Seconds since the item was last changed.
+        owned: Whether the execution that the item names is running.
+        mapping: The mapping's state, as Lambda names it.
+        concurrency: The mapping's MaximumConcurrency; None if it has none.
+        full_concurrency: What it should be when the circuit is closed.
+        alarm: Whether the failure rate and the volume are both in alarm.
+    """
+
+    state: State
+    age: float
+    owned: bool
+    mapping: str
+    concurrency: int | None
+    full_concurrency: int
+    alarm: bool
+
+
+STALE_SECONDS = 60.0
+"""After which a mapping that is on while a running machine has the circuit open is no longer the machine's business: it
+switches the mapping off within seconds of opening."""
+
+
+def diagnose(seen: Observation) -> tuple[Repair, str] | None:
+    """Find a contradiction between item, mapping and machine.
+
+    A mapping in the middle of a change (Enabling, Updating …) is left for the next look.
+
+    Returns:
+        What to do about it and what is wrong, or None if nothing is.
+    """
+    if seen.state is not State.CLOSED:
+        if not seen.owned:
+            return Repair.RESUME, f"the circuit is {seen.state}, and no machine leads it"
+        if seen.state in (State.OPEN, State.HALF_OPEN) and seen.mapping == "Enabled" and seen.age > STALE_SECONDS:
+            return Repair.RESUME, f"the circuit is {seen.state}, and the mapping is on"
+        return None
+    if seen.mapping == "Disabled":
+        return Repair.CLOSE, "the circuit is closed, and the mapping is off"
+    if seen.mapping != "Enabled":
+        return None
+    if seen.alarm:
+        return Repair.OPEN, "the circuit is closed, and the courier's alarms fire"
+    if seen.concurrency != seen.full_concurrency:
+        return Repair.SET_CONCURRENCY, f"the circuit is closed, and MaximumConcurrency is {seen.concurrency}"
+    return None
 
 
 class Guard:

@@ -22,6 +22,14 @@ SOURCE = "widgets.orders"
 ORDER_NOTIFIED = "order.notified"
 DELIVERY_COMPLETED = "delivery.completed"
 DELIVERY_FAILED = "delivery.failed"
+CIRCUIT_CHANGED = {
+    "open": "circuit.opened",
+    "half-open": "circuit.half-open",
+    "ramping": "circuit.ramping",
+    "closed": "circuit.closed",
+    "broken": "circuit.broken",
+}
+"""The detail types that tell of the circuit's states."""
 SCHEMA_VERSION = "1"
 
 # Any constant will do; a new one would give every order a new event id.
@@ -89,6 +97,40 @@ def delivery_completed(order: Event, *, delivered_at: datetime, attempts: int) -
 def delivery_failed(order: Event, *, outcome: str, reason: str, attempts: int) -> Event:
     """Make the event that says that an order went to the dead-letter queue."""
     return _follow_up(order, DELIVERY_FAILED, {"outcome": outcome, "reason": reason, "attempts": attempts})
+
+
+def circuit_changed(
+    state: str, *, owner: str, version: int, reason: str, cause: str, since: str, failures: int, changed_at: datetime
+) -> Event:
+    """Make the event that says that the circuit has a new state.
+
+    Its event id follows from owner and version, so a transition that is told twice is one event.
+
+    Args:
+        state: The new state.
+        owner: The execution that made the transition; its last part is the correlation id of all its transitions.
+        version: Which transition of the circuit it is.
+        reason: Why the circuit opened, or what a person said.
+        cause: What started the execution: alarm, person, watchdog or handover.
+        since: When the circuit was last closed, in ISO 8601.
+        failures: Rounds of probes that have failed.
+        changed_at: When the transition was made.
+    """
+    return Event(
+        detail_type=CIRCUIT_CHANGED[state],
+        correlation_id=owner.rpartition(":")[2],
+        event_id=str(uuid.uuid5(_EVENT_IDS, f"{owner}/{version}")),
+        received_at=changed_at.astimezone(UTC).isoformat(timespec="milliseconds"),
+        data={
+            "state": state,
+            "version": version,
+            "reason": reason,
+            "cause": cause,
+            "since": since,
+            "failures": failures,
+            "owner": owner,
+        },
+    )
 
 
 def _follow_up(order: Event, detail_type: str, data: dict[str, Any]) -> Event:

@@ -177,7 +177,14 @@ def dead_letter_queue_has_alarm(stack: Stack, queue: str) -> Iterator[str]:
         yield f"has no alarm with {wanted} (alarms that name it: {about or 'none'})"
 
 
-@invariant(of("AWS::CloudWatch::Alarm", "AWS::CloudWatch::CompositeAlarm"))
+def _alarms(stack: Stack) -> list[str]:
+    """Return the alarms, without those that are only parts of a composite alarm's rule."""
+    composites = stack.of_type("AWS::CloudWatch::CompositeAlarm")
+    parts = {name for alarm in composites for name in references(stack.properties(alarm)["AlarmRule"])}
+    return [name for name in (*stack.of_type("AWS::CloudWatch::Alarm"), *composites) if name not in parts]
+
+
+@invariant(_alarms)
 def alarm_tells_people(stack: Stack, alarm: str) -> Iterator[str]:
     """An alarm without an action changes its colour on a page that nobody looks at."""
     properties = stack.properties(alarm)

@@ -1,0 +1,133 @@
+"""Looks once a minute whether item, mapping and machine agree, and mends what does not (rules: ``hub.circuit``)."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from botocore.exceptions import ClientError
+
+from hub.circuit import ITEM_KEY, Observation, Repair, State, diagnose
+from hub.instrument import MetricUnit, logger, metrics
+from people import People
+
+if TYPE_CHECKING:
+    from mypy_boto3_cloudwatch import CloudWatchClient
+    from mypy_boto3_dynamodb import DynamoDBClient
+    from mypy_boto3_lambda import LambdaClient
+    from mypy_boto3_stepfunctions import SFNClient
+
+
+class Watchdog:
+    """Keeps the circuit from being stuck.
+
+    Args:
+        dynamodb: A boto3 client of DynamoDB.
+        lambdas: A boto3 client of Lambda.
+        machines: A boto3 client of Step Functions.
+        cloudwatch: A boto3 client of CloudWatch.
+        people: Whom to tell of a repair.
+        table: The table with the circuit's item.
+        mapping: The event source mapping's id.
+        alarms: The alarms that all fire when the courier is sick.
+        full_concurrency: The mapping's MaximumConcurrency when the circuit is closed.
+    """
+
+    def __init__(
+        self,
+        dynamodb: DynamoDBClient,
+        lambdas: LambdaClient,
+        machines: SFNClient,
+        cloudwatch: CloudWatchClient,
+        people: People,
+        *,
+        table: str,
+        mapping: str,
+        alarms: tuple[str, ...],
+        full_concurrency: int,
+    ) -> None:
+        self._dynamodb = dynamodb
+        self._lambda = lambdas
+        self._machines = machines
+        self._cloudwatch = cloudwatch
+        self._people = people
+        self._table = table
+        self._mapping = mapping
+        self._alarms = alarms
+        self._full_concurrency = full_concurrency
+
+    def look(self, machine_arn: str) -> str | None:
+        """Compare, and repair.
+
+        Args:
+            machine_arn: The circuit breaker's state machine.
+
+        Returns:
+            What was done, or None if nothing was wrong.
+        """
+        item = self._item()
+        seen = self._observe(item)
+        metrics.add_metric("CircuitNotClosed", MetricUnit.Count, int(seen.state is not State.CLOSED))
+        found = diagnose(seen)
+        if found is None:
+            return None
+        repair, wrong = found
+        if repair is Repair.SET_CONCURRENCY:
+            self._lambda.update_event_source_mapping(
+                UUID=self._mapping, ScalingConfig={"MaximumConcurrency": self._full_concurrency}
+            )
+        else:
+            self._start(machine_arn, repair, wrong, item)
+        self._people.tell_repair(repair, wrong)
+        return repair
+
+    def _item(self) -> dict[str, Any]:
+        answer = self._dynamodb.get_item(TableName=self._table, Key={"pk": {"S": ITEM_KEY}}, ConsistentRead=True)
+        item: dict[str, Any] = {name: next(iter(value.values())) for name, value in answer.get("Item", {}).items()}
+        return item
+
+    def _observe(self, item: dict[str, Any]) -> Observation:
+        mapping = self._lambda.get_event_source_mapping(UUID=self._mapping)
+        alarms = self._cloudwatch.describe_alarms(AlarmNames=list(self._alarms))["MetricAlarms"]
+        return Observation(
+            state=_state(item),
+            age=_age(item),
+            owned=self._is_running(item.get("owner", "")),
+            mapping=mapping["State"],
+            concurrency=mapping.get("ScalingConfig", {}).get("MaximumConcurrency"),
+            full_concurrency=self._full_concurrency,
+            alarm=len([alarm for alarm in alarms if alarm["StateValue"] == "ALARM"]) == len(self._alarms),
+        )
+
+    def _is_running(self, execution_arn: str) -> bool:
+        if not execution_arn:
+            return False
+        try:
+            return self._machines.describe_execution(executionArn=execution_arn)["status"] == "RUNNING"
+        except ClientError as error:
+            if error.response["Error"]["Code"] in ("ExecutionDoesNotExist", "InvalidArn"):
+                return False
+            raise
+
+    def _start(self, machine_arn: str, repair: Repair, wrong: str, item: dict[str, Any]) -> None:
+        """Start a machine; if somebody else was faster, it finds another version than this one, and ends."""
+        given: dict[str, Any] = {"action": repair, "reason": wrong, "cause": "watchdog"}
+        if repair is Repair.RESUME:
+            given |= {"reason": item.get("reason", wrong), "version": int(item.get("version", 0))}
+        self._machines.start_execution(stateMachineArn=machine_arn, input=json.dumps(given))
+
+
+def _state(item: dict[str, Any]) -> State:
+    try:
+        return State(item.get("state", State.CLOSED))
+    except ValueError:
+        logger.error("the item of the circuit is broken", item=item)
+        return State.BROKEN
+
+
+def _age(item: dict[str, Any]) -> float:
+    try:
+        return (datetime.now(UTC) - datetime.fromisoformat(item["changed_at"])).total_seconds()
+    except (KeyError, ValueError, TypeError):
+        return float("inf")
