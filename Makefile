@@ -9,6 +9,8 @@ export ARTILLERY_DISABLE_TELEMETRY := true
 export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
 export UV_PYTHON_DOWNLOADS := never
 export UV_LINK_MODE := copy
+# A person's words: through the environment, so that no shell reads them as its own.
+export REASON
 # The functions' interpreter comes first on PATH, so that `sam build` finds it wherever it was installed.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -71,6 +73,18 @@ logs: $(TOOLS) ## Show the logs of the emulator and of the functions
 bench: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Measure delivery at the courier's limit, and cold starts
 	python -m loadtest bench
 
+outage: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Measure how the circuit breaker gets through an outage of 90 s
+	python -m loadtest outage
+
+##@ The circuit breaker by hand (on AWS, or on this machine with AWS_ENDPOINT_URL)
+
+circuit-status: $(TOOLS) ## Show the circuit: make circuit-status [STACK=event-hub]
+	python -m local.circuit status --stack $(or $(STACK),event-hub)
+
+circuit-open circuit-probe circuit-close: $(TOOLS) ## Open, probe or close it: make circuit-open REASON="why" [STACK=event-hub]
+	@test -n "$$REASON" || { echo 'Say why: make $@ REASON="..."'; exit 2; }
+	python -m local.circuit $(@:circuit-%=%) --stack $(or $(STACK),event-hub) --reason "$$REASON"
+
 ##@ Run on AWS
 
 deploy: $(TOOLS) build ## Deploy with flow control, to the account and Region of your credentials
@@ -99,7 +113,7 @@ clean: ## Remove what was installed and built here
 help: ## Show this
 	@awk 'BEGIN { FS = ":.*## " } \
 		/^##@ / { printf "\n\033[1m%s\033[0m\n", substr($$0, 5) } \
-		/^[a-z-]+:.*## / { printf "  \033[36m%-24s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+		/^[a-z -]+:.*## / { printf "  \033[36m%-24s\033[0m %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 # ------------------------------------------------------------------------------------------------------- installing
 
@@ -139,5 +153,5 @@ $(ARTILLERY): loadtest/package-lock.json loadtest/package.json
 	@npm ci --prefix loadtest --no-audit --no-fund --loglevel=error
 	@touch $@
 
-.PHONY: demo bench test setup test-unit lint format build invoke up down status logs deploy deploy-no-flow-control loadtest \
+.PHONY: demo bench outage circuit-status circuit-open circuit-probe circuit-close test setup test-unit lint format build invoke up down status logs deploy deploy-no-flow-control loadtest \
 	lock clean help

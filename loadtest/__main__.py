@@ -1,4 +1,4 @@
-"""Command line: `python -m loadtest run --stack NAME`, `python -m loadtest demo` and `python -m loadtest bench`."""
+"""Command line: `python -m loadtest run --stack NAME`, `… demo`, `… bench` and `… outage`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.markup import escape
 
-from loadtest import bench, demo, profiles, target
+from loadtest import bench, demo, outage, profiles, target
 from loadtest.artillery import ArtilleryError
 from loadtest.profiles import Scale
 from loadtest.progress import Board
@@ -62,6 +62,10 @@ def parse() -> argparse.Namespace:
     command = commands.add_parser("bench", help="measure delivery at the courier's limit on this machine")
     command.add_argument("--seed", type=int, default=demo.SEED, help="the same seed sends the same orders")
     command.set_defaults(command=lambda arguments: bench.bench(console, arguments.seed))
+
+    command = commands.add_parser("outage", help="measure how the circuit breaker gets through an outage of 90 s")
+    command.add_argument("--seed", type=int, default=demo.SEED, help="the same seed sends the same orders")
+    command.set_defaults(command=lambda arguments: outage.outage(console, arguments.seed))
     return parser.parse_args()
 
 

@@ -111,6 +111,9 @@ class _Handler(BaseHTTPRequestHandler):
         except OSError:
             self.close_connection = True  # the caller did not wait for the end
 
+    def do_GET(self) -> None:
+        self.do_POST()
+
     def _write(self, reply: Reply) -> None:
         if not reply.pause_between_bytes:
             self.wfile.write(reply.body)

@@ -481,3 +481,52 @@ def test_every_message_ends_in_exactly_one_place(
     completed = [event["detail"]["data"]["order_id"] for event in delivery.bus.published(DELIVERY_COMPLETED)]
     ends = [body(name) for name in completed] + [letter for letter, _ in delivery.dead_letters.letters()]
     assert sorted(ends + delivery.queue.bodies) == sorted(bodies)
+
+
+# ------------------------------------------------------------------------------------- probes of the circuit breaker
+
+
+def probe(delivery: Delivery, message: str, *, receive_count: int = 1) -> dict[str, Any]:
+    """Send a message, and let the function have it as the circuit breaker's probe."""
+    delivery.queue.send(message)
+    event = delivery.queue.batch() | {"probe": True}
+    event["Records"][0]["attributes"]["ApproximateReceiveCount"] = str(receive_count)
+    answer: dict[str, Any] = call(delivery.function, event, Context(seconds=30))
+    return answer
+
+
+def test_a_probe_of_a_healthy_courier_is_a_delivery(delivery: Delivery, courier: CourierServer) -> None:
+    assert probe(delivery, body()) == {"batchItemFailures": [], "verdict": "healthy"}
+    assert [event["detail-type"] for event in delivery.bus.published()] == [DELIVERY_COMPLETED]
+    assert probe(delivery, body())["verdict"] == "nothing", "an order that was taken before says nothing about today"
+    assert courier.calls("ord-1") == 1
+
+
+@pytest.mark.parametrize("reply", [Reply(500), Reply(429), Reply(hangs_up=True)])
+def test_a_probe_of_a_sick_courier_leaves_its_message_as_it_is(
+    delivery: Delivery, courier: CourierServer, aws_errors: AwsErrors, reply: Reply
+) -> None:
+    courier.answers(reply)
+    answer = probe(delivery, body(), receive_count=MAXIMUM_RECEIVES)
+    assert answer["verdict"] == "sick"
+    assert len(answer["batchItemFailures"]) == 1
+    assert delivery.dead_letters.letters() == [], "not even at its last receive"
+    assert aws_errors.count("ChangeMessageVisibilityBatch") == 0
+
+
+@pytest.mark.parametrize("message", ["no JSON", body("ord-2")])
+def test_poison_and_refused_probes_are_dead_letters_and_say_nothing(
+    delivery: Delivery, courier: CourierServer, message: str
+) -> None:
+    courier.answers(Reply(422))
+    assert probe(delivery, message) == {"batchItemFailures": [], "verdict": "nothing"}
+    assert len(delivery.dead_letters.letters()) == 1
+
+
+def test_a_probe_without_a_slot_does_not_hold_its_invocation(delivery: Delivery, courier: CourierServer) -> None:
+    began = time.monotonic()
+    delivery.queue.send(body())
+    event = delivery.queue.batch() | {"probe": True}
+    answer = call(delivery.function, event, Context(seconds=3))  # too short for a call
+    assert answer["verdict"] == "sick"
+    assert time.monotonic() - began < 2
