@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -17,6 +17,7 @@ from rich.table import Table
 
 from loadtest import demo, measure, target
 from loadtest.artillery import OUT
+from loadtest.ledger import read_records
 from loadtest.logs import SLICE_S
 from loadtest.measure import Evidence
 from loadtest.profiles import Phase, Profile
@@ -55,6 +56,7 @@ MEANINGS = {
     "accepted": "orders that the webhook accepted",
     "time_to_full_rate_s": "from the courier's recovery until the circuit is closed",
     "time_to_full_rate_beyond_waits_s": "the same, without the waits for probes in it",
+    "throttled_after_recovery": "calls that the courier refused as too many, after the recovery",
     "peak_rate_over_limit": "most calls in any second after the recovery, over the courier's limit, less 1",
 }
 
@@ -138,7 +140,7 @@ def outage(console: Console, seed: int = demo.SEED) -> int:
             watched.stop()
             thread.join()
         emulator.check()
-        evidence = measure.collect(stack, [])
+        evidence = measure.collect(stack, read_records((OUT / f"{stack.name}.ndjson").read_text().splitlines()))
         received = courier_calls(stack, begin=watched.sights[0].at)
         probes = count_probes(stack)
     figures = {name: getattr(result.figures, name) for name in ("accepted", "delivered", "lost", "duplicates")}
@@ -173,7 +175,7 @@ def times(watched: Outage, evidence: Evidence, received: Sequence[tuple[float, i
     on = _first(watched.sights, watched.ended, lambda sight: sight.mapping != "Disabled", "the mapping stayed off")
     closed = _first(watched.sights, on, lambda sight: sight.state == "closed", "the circuit was not closed")
     begins = {invocation.request_id: invocation.begin for invocation in evidence.invocations["Delivery"]}
-    while_open = [call for call in evidence.calls if off <= begins.get(call.request_id, 0.0) < on]
+    while_open = [call for call in evidence.calls if off <= begins[call.request_id] < on]
     waited = sum(
         after.at - before.at
         for before, after in pairwise(watched.sights)
@@ -185,6 +187,7 @@ def times(watched: Outage, evidence: Evidence, received: Sequence[tuple[float, i
         "time_to_full_rate_s": round(closed - watched.ended, 1),
         "time_to_full_rate_beyond_waits_s": round(closed - watched.ended - waited, 1),
         "peak_rate_over_limit": round(peak_rate([at for at, _ in received if at >= watched.ended]) / limit - 1, 3),
+        "throttled_after_recovery": sum(status == 429 for at, status in received if at >= watched.ended),
     }
 
 
@@ -198,7 +201,7 @@ def _first(sights: Sequence[Sight], begin: float, condition: Any, otherwise: str
 def peak_rate(moments: Sequence[float]) -> int:
     """Return the most events within any second."""
     ordered = sorted(moments)
-    return max((index + 1 - bisect_left(ordered, at - 1.0) for index, at in enumerate(ordered)), default=0)
+    return max((index + 1 - bisect_right(ordered, at - 1.0) for index, at in enumerate(ordered)), default=0)
 
 
 def courier_calls(stack: Stack, begin: float) -> list[tuple[float, int]]:

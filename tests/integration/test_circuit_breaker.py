@@ -1,0 +1,232 @@
+"""The circuit breaker's machine in a real interpreter of its language, with real functions, queues and HTTP.
+
+The schedule's minute is long here, so that no watchdog comes between; it is invoked where it is wanted.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from local.stack import VARIANTS, EmulatorSettings, RunningEmulator
+from tests.integration.conftest import FAST
+from tests.integration.deployed_hub import Hub, eventually, order
+
+pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
+
+QUICK = FAST | {
+    "CircuitProbeWaitMin": "2",
+    "CircuitProbeWaitMax": "3",
+    "CircuitRampSeconds": "1",
+    "CircuitMinimumCalls": "10",
+}
+
+
+class Circuit:
+    """The circuit of a deployed hub."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.outputs = hub.stack.outputs
+        self.machines = hub.stack.client("stepfunctions")
+        self.functions = hub.stack.client("lambda")
+
+    @property
+    def item(self) -> dict[str, str]:
+        """The circuit's item as text."""
+        answer = self.hub.dynamodb.get_item(
+            TableName=self.outputs["DeliveryTableName"], Key={"pk": {"S": "circuit#courier"}}, ConsistentRead=True
+        )
+        item = {name: str(next(iter(value.values()))) for name, value in answer.get("Item", {}).items()}
+        return {"state": "closed", "version": "0"} | item
+
+    @property
+    def mapping(self) -> tuple[str, int]:
+        """State and MaximumConcurrency of the mapping."""
+        mapping = self.functions.get_event_source_mapping(UUID=self.outputs["DeliveryMappingId"])
+        return mapping["State"], mapping["ScalingConfig"]["MaximumConcurrency"]
+
+    def start(self, action: str, **more: Any) -> str:
+        """Start the machine as a person does."""
+        given = {"action": action, "reason": f"test: {action}", "cause": "person"} | more
+        return str(
+            self.machines.start_execution(stateMachineArn=self.outputs["CircuitBreakerArn"], input=json.dumps(given))[
+                "executionArn"
+            ]
+        )
+
+    def ended(self, execution: str, within: float = 60) -> dict[str, Any]:
+        """Wait for the end of an execution; returns its status and output."""
+
+        def end() -> dict[str, Any] | None:
+            described = self.machines.describe_execution(executionArn=execution)
+            return None if described["status"] == "RUNNING" else dict(described)
+
+        described = eventually(end, within=within, what=f"{execution} ends; {self.item}, {self.mapping}")
+        assert described is not None
+        return described
+
+    def reaches(self, *states: str, within: float = 60) -> None:
+        """Wait until the circuit is in one of some states."""
+        eventually(lambda: self.item["state"] in states, within=within, what=f"{states}; {self.item} {self.mapping}")
+
+    def closes(self, within: float = 90) -> None:
+        """Wait until item, mapping and machine agree that the circuit is closed."""
+        sound = ("closed", ("Enabled", 3), [])
+        eventually(
+            lambda: (self.item["state"], self.mapping, self.running) == sound,
+            within=within,
+            what=f"closed; {self.item}, {self.mapping}, {self.running}",
+        )
+
+    @property
+    def running(self) -> list[str]:
+        """The executions that run."""
+        answer = self.machines.list_executions(
+            stateMachineArn=self.outputs["CircuitBreakerArn"], statusFilter="RUNNING"
+        )
+        return [execution["executionArn"] for execution in answer["executions"]]
+
+    def watch(self) -> str | None:
+        """Let the watchdog look once."""
+        answer = self.functions.invoke(
+            FunctionName=self.outputs["CircuitFunctionName"],
+            Payload=json.dumps({"action": "watch", "state_machine_arn": self.outputs["CircuitBreakerArn"]}),
+        )
+        payload = json.loads(answer["Payload"].read())
+        assert "FunctionError" not in answer, payload
+        repair: str | None = payload["repair"]
+        return repair
+
+
+@pytest.fixture(scope="module")
+def hub() -> Iterator[Hub]:
+    """A hub of its own, in which alarms are evaluated every second."""
+    settings = EmulatorSettings(
+        alarm_seconds=1.0, metric_seconds=1.0, mapping_change_seconds=0.5, schedule_minute_seconds=3600.0
+    )
+    with RunningEmulator.start(settings) as emulator:
+        yield Hub(emulator.deploy("circuit", VARIANTS["flow-control"] | QUICK))
+
+
+@pytest.fixture
+def circuit(hub: Hub) -> Iterator[Circuit]:
+    """A circuit that is closed before the test, and after it."""
+    circuit = Circuit(hub)
+    circuit.closes()
+    yield circuit
+    hub.switch_courier("healthy")
+    if circuit.item["state"] != "closed":
+        circuit.start("close")
+    circuit.closes()
+
+
+def test_an_outage_opens_it_and_a_recovery_closes_it(circuit: Circuit, hub: Hub) -> None:
+    hub.switch_courier("outage")
+    order_ids = hub.place(*(order() for _ in range(40)))
+    circuit.reaches("open", "half-open", within=40)
+    eventually(lambda: circuit.mapping[0] == "Disabled", within=20, what="the mapping is off")
+    eventually(lambda: int(circuit.item.get("failures", 0)) >= 2, within=40, what="probes fail")
+    assert len(circuit.running) == 1
+    hub.switch_courier("healthy")
+    circuit.closes()
+    hub.delivered(order_ids, within=90)
+    assert hub.waiting("DeliveryDeadLetterQueueUrl") == 0
+
+
+def test_an_alarm_that_flaps_starts_one_machine(circuit: Circuit, hub: Hub) -> None:
+    hub.switch_courier("outage")
+    hub.place(order())
+    executions = [circuit.start("open", cause="alarm") for _ in range(4)]
+    circuit.reaches("open", "half-open")
+    eventually(lambda: len(circuit.running) == 1, within=20, what="one machine runs")
+    ended = [circuit.ended(execution) for execution in executions if execution not in circuit.running]
+    assert {json.loads(end["output"])["result"] for end in ended} == {"not needed"}
+
+
+def test_an_empty_queue_closes_into_the_ramp(circuit: Circuit) -> None:
+    execution = circuit.start("open")
+    assert json.loads(circuit.ended(execution, within=90)["output"])["result"] == "closed"
+
+
+def test_poison_and_refused_probes_do_not_keep_it_open(circuit: Circuit, hub: Hub) -> None:
+    circuit.start("open")
+    circuit.reaches("open")
+    queue = circuit.outputs["DeliveryQueueUrl"]
+    hub.sqs.send_message(QueueUrl=queue, MessageBody="poison")
+    refused = order()
+    refused["delivery_address"] = refused["delivery_address"] | {"country": "AQ"}
+    hub.place(refused)
+    order_ids = hub.place(*(order() for _ in range(4)))
+    circuit.closes()
+    hub.delivered(order_ids, within=60)
+    hub.dead_letters("DeliveryDeadLetterQueueUrl", 2)
+
+
+def test_a_failed_probe_goes_back_with_all_its_receives_and_attributes(circuit: Circuit, hub: Hub) -> None:
+    circuit.start("open")
+    circuit.reaches("open")
+    eventually(lambda: circuit.mapping[0] == "Disabled", within=20, what="the mapping is off")
+    hub.switch_courier("outage")
+    [order_id] = hub.place(order())
+    eventually(lambda: hub.calls([order_id]).get(order_id, 0) >= 3, within=60, what="the order is tried")
+    circuit.machines.stop_execution(executionArn=circuit.running[0])
+    assert hub.waiting("DeliveryQueueUrl") >= 1, "it was never gone"
+    circuit.start("close")
+    hub.switch_courier("healthy")
+    circuit.closes()
+    hub.delivered([order_id], within=330)
+
+
+@pytest.mark.parametrize("state", ["open", "half-open", "ramping"])
+def test_a_machine_that_dies_is_replaced(circuit: Circuit, state: str) -> None:
+    circuit.start({"open": "open", "half-open": "probe", "ramping": "close"}[state])
+    circuit.reaches(state)
+    [leader] = eventually(lambda: circuit.running, within=10, what="a machine runs")
+    circuit.machines.stop_execution(executionArn=leader)
+    assert circuit.watch() == "resume"
+    circuit.closes()
+
+
+def test_a_mapping_that_somebody_switched_off_is_switched_on(circuit: Circuit) -> None:
+    circuit.functions.update_event_source_mapping(UUID=circuit.outputs["DeliveryMappingId"], Enabled=False)
+    eventually(lambda: circuit.mapping[0] == "Disabled", within=10, what="the mapping is off")
+    assert circuit.watch() == "close"
+    circuit.closes()
+
+
+def test_a_concurrency_that_a_deployment_left_behind_is_corrected(circuit: Circuit) -> None:
+    mapping = circuit.outputs["DeliveryMappingId"]
+    circuit.functions.update_event_source_mapping(UUID=mapping, ScalingConfig={"MaximumConcurrency": 2})
+    eventually(lambda: circuit.mapping == ("Enabled", 2), within=10, what="the concurrency is low")
+    assert circuit.watch() == "set-concurrency"
+    circuit.closes()
+
+
+def test_a_person_closes_it_in_the_middle_of_an_outage_and_the_former_machine_is_stopped(
+    circuit: Circuit, hub: Hub
+) -> None:
+    hub.switch_courier("outage")
+    hub.place(order())
+    former = circuit.start("open")
+    circuit.reaches("open", "half-open")
+    hub.switch_courier("healthy")
+    execution = circuit.start("close")
+    assert circuit.ended(former)["status"] == "ABORTED"
+    assert json.loads(circuit.ended(execution)["output"])["result"] == "closed"
+    assert circuit.item["reason"] == "test: close"
+    assert circuit.item["cause"] == "person"
+
+
+@pytest.mark.parametrize(
+    "given", [{"action": "open"}, {"action": "shut", "reason": "why"}, {"action": "open", "reason": " "}]
+)
+def test_an_input_without_action_or_reason_is_refused(circuit: Circuit, given: dict[str, str]) -> None:
+    execution = circuit.machines.start_execution(
+        stateMachineArn=circuit.outputs["CircuitBreakerArn"], input=json.dumps(given)
+    )["executionArn"]
+    assert circuit.ended(execution)["status"] == "FAILED"
+    assert circuit.item["state"] == "closed"
