@@ -6,12 +6,15 @@ The schedule's minute is long here, so that no watchdog comes between; it is inv
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from local.stack import VARIANTS, EmulatorSettings, RunningEmulator
+from local.stack import CREDENTIALS, REGION, ROOT, VARIANTS, EmulatorSettings, RunningEmulator
 from tests.integration.conftest import FAST
 from tests.integration.deployed_hub import Hub, eventually, order
 
@@ -230,3 +233,26 @@ def test_an_input_without_action_or_reason_is_refused(circuit: Circuit, given: d
     )["executionArn"]
     assert circuit.ended(execution)["status"] == "FAILED"
     assert circuit.item["state"] == "closed"
+
+
+def test_a_person_reads_and_closes_it_from_the_command_line(circuit: Circuit, hub: Hub) -> None:
+    def by_hand(*arguments: str) -> subprocess.CompletedProcess[str]:
+        environment = CREDENTIALS | {
+            "AWS_ENDPOINT_URL": hub.stack.endpoint,
+            "AWS_DEFAULT_REGION": REGION,
+            "PATH": os.environ["PATH"],
+            "COLUMNS": "200",
+        }
+        command = [sys.executable, "-m", "local.circuit", *arguments, "--stack", hub.stack.name]
+        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+    assert "mapping        Enabled, MaximumConcurrency 3" in by_hand("status").stdout
+    refused = by_hand("open", "--reason", " ")
+    assert refused.returncode == 2
+    assert "say why" in refused.stderr
+    assert by_hand("open", "--reason", "they move house").returncode == 0
+    circuit.reaches("open")
+    assert "they move house" in by_hand("status").stdout
+    assert by_hand("close", "--reason", "they have moved").returncode == 0
+    circuit.closes()
+    assert circuit.item["reason"] == "they have moved"

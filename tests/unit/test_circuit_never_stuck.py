@@ -141,9 +141,10 @@ def _switch_off(world: World) -> Iterator[None]:
 class Circuit(RuleBasedStateMachine):
     """Everything that may happen, in any order."""
 
-    @initialize()
-    def deployed(self) -> None:
+    @initialize(all_die=st.booleans())
+    def deployed(self, all_die: bool) -> None:
         self.world = World()
+        self.all_die = all_die
 
     @rule()
     def courier_fails(self) -> None:
@@ -183,7 +184,7 @@ class Circuit(RuleBasedStateMachine):
         self.world.running.pop(data.draw(st.sampled_from(sorted(self.world.running))))
 
     @precondition(lambda self: self.world.running)
-    @rule(data=st.data(), steps=st.integers(1, 6))
+    @rule(data=st.data(), steps=st.integers(1, 25))
     def machine_goes_on(self, data: st.DataObject, steps: int) -> None:
         name = data.draw(st.sampled_from(sorted(self.world.running)))
         for _ in range(steps):
@@ -229,6 +230,8 @@ class Circuit(RuleBasedStateMachine):
         if not hasattr(self, "world"):
             return
         self.courier_recovers()
+        if self.all_die:
+            self.world.running.clear()
         self.settle()
         assert self.world.item.state is State.CLOSED, "stuck"
         assert self.world.enabled, "closed, and the mapping is off"
@@ -258,5 +261,5 @@ class Circuit(RuleBasedStateMachine):
         assert len(self.world.running) == 1
 
 
-Circuit.TestCase.settings = settings(max_examples=150, stateful_step_count=30, deadline=None)
+Circuit.TestCase.settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
 TestCircuit = Circuit.TestCase
