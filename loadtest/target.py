@@ -71,6 +71,10 @@ class CloudFormationStack:
         stack.outputs = {o["OutputKey"]: o["OutputValue"] for o in described.get("Outputs", [])}
         if "OrdersUrl" not in stack.outputs:
             raise StackNotFoundError(f"stack {name} has no output OrdersUrl: it is not an event hub")
+        if "CourierTableName" not in stack.outputs:
+            raise StackNotFoundError(
+                f"stack {name} delivers to a real courier; made-up orders are for one with DeploySimulator=true"
+            )
         return stack
 
     def client(self, service: str) -> Any:

@@ -107,6 +107,8 @@ def up(arguments: argparse.Namespace) -> int:
         settings = EmulatorSettings(async_retry_base_seconds=arguments.async_retry_seconds)
         emulator = RunningEmulator.start(settings, detached=True, progress=say)
     stacks = [] if fresh or record is None else list(record["stacks"])
+    # Before the deployment, so that `down` finds the emulator even if this command is ended in the middle of it.
+    write_record(record_path(arguments.name), {"emulator": emulator.to_json(), "stacks": stacks})
     try:
         variants = list(VARIANTS) if arguments.variant == "both" else [arguments.variant]
         own = dict(pair.split("=", 1) for pair in arguments.parameter)
@@ -117,6 +119,7 @@ def up(arguments: argparse.Namespace) -> int:
     except BaseException:
         if fresh:
             emulator.stop()
+            record_path(arguments.name).unlink(missing_ok=True)
         raise
     say(f"ready after {time.monotonic() - started:.0f} s")
     for name in stacks:

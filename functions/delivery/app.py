@@ -7,11 +7,13 @@ event bus invokes it once for each order (``direct``).
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 from threading import Lock
 from typing import Any
 
 import boto3
 from aws_lambda_powertools.utilities import parameters
+from botocore.config import Config
 
 from hub import settings
 from hub.courier import Courier
@@ -40,36 +42,41 @@ class Settings:
 
 
 SETTINGS = settings.load(Settings)
+# Times out before it costs a batch its time: without the table, delivery goes on at a safe pace.
+QUICK = Config(connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 2})
 BUS = EventBus(SETTINGS.hub_bus_name, boto3.client("events"))
 _KEY_LOCK = Lock()
 _KEY_SECONDS = 3600
 
 
+@cache
+def _secrets() -> parameters.SecretsProvider:
+    return parameters.SecretsProvider(boto_config=QUICK)
+
+
 def api_key(refused: bool) -> str:
     """Return the courier's API key: read once an hour, or at once when the courier refused the last one."""
     with _KEY_LOCK:
-        secret: Any = parameters.get_secret(
+        secret: Any = _secrets().get(
             SETTINGS.courier_secret_arn, transform="json", max_age=_KEY_SECONDS, force_fetch=refused
         )
-    return str(secret["api_key"])
+    key = str(secret["api_key"]).strip()
+    if not key.isascii() or not key.isprintable() or not key:
+        raise ValueError("the courier's secret must hold an api_key of printable ASCII characters")
+    return key
 
 
 COURIER = Courier(SETTINGS.courier_url, timeout=SETTINGS.courier_timeout, api_key=api_key)
 
 # Each variant imports what it needs: tenacity has no part in the queued one, nor have tables and queues in the other.
 if SETTINGS.flow_control == "enabled":
-    from botocore.config import Config
-
     from hub.pacer import Pacer
     from hub.pacing import Limits
     from hub.queues import DeadLetterQueue
     from once import OnceCourier
     from queued import QueuedDelivery
 
-    # Times out before it costs a batch its time: without the table, delivery goes on at a safe pace.
-    DYNAMODB = boto3.client(
-        "dynamodb", config=Config(connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 2})
-    )
+    DYNAMODB = boto3.client("dynamodb", config=QUICK)
     SQS = boto3.client("sqs")
     deliver: Any = QueuedDelivery(
         OnceCourier(COURIER, SETTINGS.delivery_table_name, DYNAMODB),

@@ -14,7 +14,11 @@ from aws_lambda_powertools.utilities.idempotency import (
     IdempotencyConfig,
     idempotent_function,
 )
-from aws_lambda_powertools.utilities.idempotency.exceptions import IdempotencyAlreadyInProgressError
+from aws_lambda_powertools.utilities.idempotency.exceptions import (
+    IdempotencyAlreadyInProgressError,
+    IdempotencyPersistenceLayerError,
+    IdempotencyValidationError,
+)
 
 from hub.courier import Answer, Courier
 from hub.events import Event
@@ -24,8 +28,8 @@ from hub.outcomes import Outcome
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# Longer than an order can wait in the queue (4 days) and then in the dead-letter queue (14 days).
-REMEMBERED_SECONDS = 30 * 24 * 3600
+# Longer than an order can wait in a queue (12 days) and in a dead-letter queue (14 days), or in the archive (30 days).
+REMEMBERED_SECONDS = 45 * 24 * 3600
 
 
 class _NotTaken(Exception):
@@ -42,7 +46,11 @@ class OnceCourier:
     """
 
     def __init__(self, courier: Courier, table: str, client: DynamoDBClient) -> None:
-        self._config = IdempotencyConfig(event_key_jmespath="event_id", expires_after_seconds=REMEMBERED_SECONDS)
+        self._config = IdempotencyConfig(
+            event_key_jmespath="event_id",
+            payload_validation_jmespath="content",
+            expires_after_seconds=REMEMBERED_SECONDS,
+        )
         store = DynamoDBPersistenceLayer(table, key_attr="pk", expiry_attr="expires_at", boto3_client=client)
 
         @idempotent_function(  # type: ignore[untyped-decorator]
@@ -69,14 +77,20 @@ class OnceCourier:
             The answer, and whether the courier was called for it now.
 
         Raises:
-            IdempotencyPersistenceLayerError: The item could not be read or written. If it could not be written after
-                the call, the courier may have taken the order; it is asked again, under the same Idempotency-Key.
+            IdempotencyPersistenceLayerError: The item could not be read or written before the call.
         """
         calls: list[Answer] = []
         try:
-            taken = self._deliver(key={"event_id": order.event_id}, order=order, calls=calls)
+            taken = self._deliver(key={"event_id": order.event_id, "content": order.content}, order=order, calls=calls)
         except _NotTaken:
             return calls[0], True
         except IdempotencyAlreadyInProgressError:
             return Answer(Outcome.TRANSIENT, "another execution is delivering it"), False
+        except IdempotencyPersistenceLayerError:
+            if not calls:
+                raise
+            # What the courier said is known, though it could not be recorded; nothing is gained by asking again.
+            return calls[0], True
+        except IdempotencyValidationError:
+            return Answer(Outcome.PERMANENT, "its order_id was used before, for an order with other content"), False
         return (calls[0], True) if calls else (Answer(Outcome.DELIVERED, f"taken before: {taken['reason']}"), False)

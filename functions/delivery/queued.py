@@ -44,6 +44,13 @@ HOLD_SECONDS = 10.0
 # 15,000 calls, and it costs ten orders two seconds.
 GUARD_CONSECUTIVE = 6
 
+# An order is given up a day before the queue's retention (12 days) would let it expire in silence; no order is hidden
+# for longer than 12 hours.
+MAXIMUM_AGE_SECONDS = 11 * 24 * 3600
+
+# A call's time-out bounds each wait for the network, not their sum: a courier that dawdles byte by byte is left behind.
+LATENESS_SECONDS = 1.0
+
 # What it takes to publish, dead-letter and hide the orders of a batch after the last call, with the SDK's retries.
 SETTLING_SECONDS = 5.0
 
@@ -126,9 +133,15 @@ class QueuedDelivery:
         orders = [attempt for attempt in attempts if attempt.order]
         self._reserve(orders, last_start, hold=not probe)
         guard = Guard(GUARD_CONSECUTIVE)
-        in_parallel(lambda attempt: self._deliver(attempt, last_start, guard), orders)
+        late = in_parallel(
+            lambda attempt: self._deliver(attempt, last_start, guard),
+            orders,
+            timeout=max(0.0, last_start + self._courier.timeout - self._clock()) + LATENESS_SECONDS,
+        )
+        attempts = [self._abandon(attempt) if attempt in late else attempt for attempt in attempts]
         if not probe:
-            self._give_up(orders)
+            for attempt in attempts:
+                self._give_up(attempt)
         self._count(attempts)
         untold = self._publish(attempts)
         untaken = self._dead_letter([attempt for attempt in attempts if attempt not in untold])
@@ -152,14 +165,17 @@ class QueuedDelivery:
         return Attempt(message, Answer(Outcome.UNTRIED, "no slot in the time that was left"), order)
 
     def _reserve(self, attempts: Sequence[Attempt], last_start: float, *, hold: bool) -> None:
-        """Give each attempt its slot. Those that find none go back for at least as long as the others take."""
+        """Give each attempt its slot. Those that find none go back for the others' time, or the courier's pause."""
         now = self._clock()
-        slots = self._pacer.reserve(len(attempts), last_start - now)
+        slots = self._pacer.reserve(len(attempts), last_start - now) if last_start > now else []
         for attempt, wait in zip(attempts, slots, strict=False):
             attempt.slot = now + wait
+        if len(slots) == len(attempts):
+            return
+        pause = self._pacer.pause()
         for attempt in attempts[len(slots) :]:
-            attempt.answer = replace(attempt.answer, retry_after=max(0.0, last_start - now))
-        if hold and attempts and not slots:
+            attempt.answer = replace(attempt.answer, retry_after=max(0.0, last_start - now, pause))
+        if hold and not slots and not pause:
             self._sleep(max(0.0, min(HOLD_SECONDS, last_start - now)))
 
     def _deliver(self, attempt: Attempt, last_start: float, guard: Guard) -> None:
@@ -181,7 +197,7 @@ class QueuedDelivery:
             pass  # attempt.answer says it
         except Exception as error:
             logger.exception("delivery failed unexpectedly", correlation_id=order.correlation_id)
-            attempt.answer = Answer(Outcome.TRANSIENT, f"{type(error).__name__}: {error}")
+            attempt.answer = Answer(Outcome.TRANSIENT, f"failed unexpectedly: {type(error).__name__}")
 
     def _call(self, attempt: Attempt, order: Event, last_start: float, guard: Guard) -> None:
         if attempt.slot is None:
@@ -197,13 +213,19 @@ class QueuedDelivery:
                 guard.observe(attempt.answer.outcome)
                 self._pacer.report(attempt.answer.outcome, attempt.answer.retry_after)
 
-    def _give_up(self, attempts: Sequence[Attempt]) -> None:
-        """Dead-letter orders with their reasons at their last receive, before the queue does it without one."""
-        for attempt in attempts:
-            answer, receives = attempt.answer, attempt.message.receive_count
-            if answer.outcome.goes_back and receives >= self._maximum_receives:
-                reason = f"given up after {receives} receives; last: {answer.outcome}, {answer.reason}"
-                attempt.answer = replace(answer, outcome=Outcome.PERMANENT, reason=reason)
+    def _abandon(self, attempt: Attempt) -> Attempt:
+        """Settle an order whose call has not ended, in a copy that the call cannot change any more."""
+        answer = Answer(Outcome.UNHEALTHY, "the call did not end in its time")
+        logger.warning("FAILED", status="FAILED", correlation_id=attempt.correlation_id, reason=answer.reason)
+        return Attempt(attempt.message, answer, attempt.order, attempt.slot, called=True)
+
+    def _give_up(self, attempt: Attempt) -> None:
+        """Dead-letter an order with its reason, before the queue does it without one, or lets it expire."""
+        answer, receives = attempt.answer, attempt.message.receive_count
+        age = time.time() - int(attempt.message.first_received_at) / 1000
+        if answer.outcome.goes_back and (receives >= self._maximum_receives or age > MAXIMUM_AGE_SECONDS):
+            reason = f"given up after {receives} receives; last: {answer.outcome}, {answer.reason}"
+            attempt.answer = replace(answer, outcome=Outcome.PERMANENT, reason=reason)
 
     def _count(self, attempts: Sequence[Attempt]) -> None:
         """Count the outcomes, and give the circuit breaker its samples: their average is the failure rate."""

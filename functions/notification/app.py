@@ -54,7 +54,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
 
 def _notified(message: Message) -> Event:
     """Make order.notified of a message, whose attributes the API has set."""
-    missing = [name for name in ("correlation_id", "api_key_id", "received_at") if name not in message.attributes]
+    missing = [name for name in ("correlation_id", "received_at") if name not in message.attributes]
     if missing:
         raise UnreadableEvent(f"the message has no attribute {', '.join(missing)}: it did not come through the API")
     try:
@@ -64,7 +64,6 @@ def _notified(message: Message) -> Event:
     return order_notified(
         read_json(message.body),
         correlation_id=message.attributes["correlation_id"],
-        api_key_id=message.attributes["api_key_id"],
         received_at=received_at,
     )
 

@@ -57,15 +57,18 @@ def _keep_once(message: Message, order: Event) -> None:
             ConditionExpression="attribute_not_exists(order_id)",
             ReturnValuesOnConditionCheckFailure="ALL_OLD",
         )
+    except ArithmeticError:
+        _dead_letter(message, order.correlation_id, "it holds a number that the table cannot keep")
+        return
     except ClientError as error:
         if error.response["Error"]["Code"] != "ConditionalCheckFailedException":
             raise
         kept: Any = error.response.get("Item", {})
-        if kept.get("event_id", {}).get("S") == order.event_id:
+        if kept.get("content", {}).get("S") == order.content:
             logger.info("already kept", order_id=order.order_id)
             metrics.add_metric("OrdersRepeated", MetricUnit.Count, 1)
         else:
-            _dead_letter(message, order.correlation_id, "order_id is taken by an order of another shop")
+            _dead_letter(message, order.correlation_id, "its order_id was used before, for an order with other content")
         return
     metrics.add_metric("Orders", MetricUnit.Count, 1)
     metrics.add_metric(f"OrderValue{order.data['currency']}", MetricUnit.Count, order.data["total"])
@@ -76,6 +79,7 @@ def _item(order: Event) -> dict[str, Any]:
     sold = {
         "order_id": order.order_id,
         "event_id": order.event_id,
+        "content": order.content,
         "correlation_id": order.correlation_id,
         "received_at": order.received_at,
         "placed_at": order.data["placed_at"],

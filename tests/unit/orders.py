@@ -53,10 +53,10 @@ def an_order(order_id: str = "ord-1", **changes: Any) -> dict[str, Any]:
     }
 
 
-def an_envelope(order: dict[str, Any] | None = None, *, shop: str = API_KEY_ID, **changes: Any) -> dict[str, Any]:
+def an_envelope(order: dict[str, Any] | None = None, **changes: Any) -> dict[str, Any]:
     """The event order.notified of an order, as EventBridge delivers it, except for the changes."""
     order = an_order() if order is None else order
-    event = order_notified(order, correlation_id=correlation_of(order), api_key_id=shop, received_at=RECEIVED_AT)
+    event = order_notified(order, correlation_id=correlation_of(order), received_at=RECEIVED_AT)
     return {
         "version": "0",
         "id": "8599bd1e-33e4-5380-9a03-2cb34bbdf7e4",

@@ -36,7 +36,7 @@ class Keys:
 
 def an_event(order_id: str = "ord-1") -> Event:
     order = an_order(order_id)
-    return order_notified(order, correlation_id=CORRELATION_ID, api_key_id="shop", received_at=RECEIVED_AT)
+    return order_notified(order, correlation_id=CORRELATION_ID, received_at=RECEIVED_AT)
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def test_a_call_carries_key_idempotency_key_and_correlation_id(client: Courier, 
 
 def test_letters_of_all_the_world_arrive(client: Courier, courier: CourierServer) -> None:
     order = an_order(items=[{"sku": "Größe & 100 % + 🎁\n", "quantity": 1, "unit_price": 1}])
-    event = order_notified(order, correlation_id=CORRELATION_ID, api_key_id="shop", received_at=RECEIVED_AT)
+    event = order_notified(order, correlation_id=CORRELATION_ID, received_at=RECEIVED_AT)
     client.deliver(event)
     assert json.loads(courier.requests[0].body) == order
 

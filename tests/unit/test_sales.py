@@ -33,8 +33,8 @@ def sales(table: Any, dead_letters: Queue) -> ModuleType:
     return load_function("sales", {"SALES_TABLE_NAME": "sales", "DEAD_LETTER_QUEUE_URL": dead_letters.url})
 
 
-def body(order_id: str = "ord-1", shop: str = "shop-1", **changes: Any) -> str:
-    return compact(an_envelope(an_order(order_id, **changes), shop=shop))
+def body(order_id: str = "ord-1", **changes: Any) -> str:
+    return compact(an_envelope(an_order(order_id, **changes)))
 
 
 def kept(table: Any) -> dict[str, dict[str, Any]]:
@@ -69,7 +69,7 @@ def test_each_currency_is_counted_for_itself(sales: ModuleType, output: Read) ->
 def test_an_item_says_what_was_sold_and_when(sales: ModuleType, table: Any) -> None:
     call(sales, a_queue_event(body()))
     item = kept(table)["ord-1"]
-    metadata = an_envelope(an_order(), shop="shop-1")["detail"]["metadata"]
+    metadata = an_envelope(an_order())["detail"]["metadata"]
     assert item["event_id"] == metadata["event_id"]
     assert item["correlation_id"] == metadata["correlation_id"]
     assert item["received_at"] == metadata["received_at"]
@@ -97,16 +97,16 @@ def test_an_order_that_comes_twice_is_kept_and_counted_once(
     assert dead_letters.letters() == []
 
 
-def test_an_order_id_that_another_shop_has_used_goes_to_people(
+def test_an_order_id_that_was_used_for_another_order_goes_to_people(
     sales: ModuleType, table: Any, dead_letters: Queue, output: Read
 ) -> None:
-    first, second = body(shop="shop-1", total=10), body(shop="shop-2", total=20)
+    first, second = body(total=10), body(total=20)
     call(sales, a_queue_event(first))
     assert call(sales, a_queue_event(second)) == {"batchItemFailures": []}
     assert kept(table)["ord-1"]["total"] == 10, "the first order must not be written over"
     [(letter, facts)] = dead_letters.letters()
     assert letter == second
-    assert facts["reason"] == "order_id is taken by an order of another shop"
+    assert facts["reason"] == "its order_id was used before, for an order with other content"
     assert facts["correlation_id"] == correlation_of(an_order())
     assert output().metric("OrdersRepeated") is None
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import urllib3
 
-from hub.events import Event
+from hub.events import Event, encode
 from hub.instrument import logger
 from hub.outcomes import Outcome, classify, parse_retry_after
+from hub.redaction import REDACTED
 
 _BODY_BYTES = 16 * 1024
 
@@ -76,7 +76,7 @@ class Courier:
             response = self._pool.request(
                 "POST",
                 self._url,
-                body=json.dumps(order.data, ensure_ascii=False, separators=(",", ":")).encode(),
+                body=encode(order.data),
                 headers={
                     "Content-Type": "application/json",
                     "Idempotency-Key": order.event_id,
@@ -94,13 +94,17 @@ class Courier:
             return Answer(classify(None), f"connection failed: {type(error).__name__}")
         retry_after = parse_retry_after(response.headers.get("Retry-After"), time.time())
         outcome = classify(response.status, retry_after)
-        return Answer(outcome, f"HTTP {response.status}", response.status, retry_after, _read(response, deadline))
+        body = _read(response, deadline).replace(api_key, REDACTED)
+        return Answer(outcome, f"HTTP {response.status}", response.status, retry_after, body)
 
 
 def _read(response: urllib3.BaseHTTPResponse, deadline: float) -> str:
     """Read the start of an answer's body. The status has decided already, so a body that dawdles is not waited for."""
     body = b""
     complete = False
+    if response.status < 200:  # an interim answer: the next one on this connection would be taken for another order's
+        response.close()
+        return ""
     try:
         while len(body) < _BODY_BYTES and (left := deadline - time.monotonic()) > 0:
             if (sock := getattr(response.connection, "sock", None)) is not None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterator, Sequence
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING
 
 from hub.backoff import full_jitter
-from hub.events import SOURCE, Event
+from hub.events import SOURCE, Event, encode
 
 if TYPE_CHECKING:
     from mypy_boto3_events import EventBridgeClient
@@ -72,7 +71,7 @@ class EventBus:
             "EventBusName": self._name,
             "Source": SOURCE,
             "DetailType": event.detail_type,
-            "Detail": json.dumps(event.detail, ensure_ascii=False, separators=(",", ":")),
+            "Detail": encode(event.detail).decode(),
         }
 
     def _put(self, chunk: dict[int, PutEventsRequestEntryTypeDef]) -> dict[int, str]:

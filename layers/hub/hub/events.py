@@ -7,12 +7,14 @@ and ``data``. One JSON Schema per detail type lies in ``schemas/``; producers an
 from __future__ import annotations
 
 import json
+import math
 import re
 import uuid
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cache
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -32,8 +34,14 @@ CIRCUIT_CHANGED = {
 """The detail types that tell of the circuit's states."""
 SCHEMA_VERSION = "1"
 
+# An entry may have 256 KB, the source and detail type included ("PutEvents", EventBridge API reference).
+MAXIMUM_DETAIL_BYTES = 256 * 1024 - 256
+
 # Any constant will do; a new one would give every order a new event id.
 _EVENT_IDS = uuid.UUID("6f0d8a52-6b0c-4a0e-9a43-3c1f3a5e7d10")
+MAXIMUM_DEPTH = 100
+_TOO_DEEP = "the message is nested too deeply"
+_NO_CHARACTERS = re.compile("[\ufffe\uffff]")
 _VERSION = re.compile(r"[\w.-]{1,16}")
 _SCHEMAS = Path(__file__).with_name("schemas")
 
@@ -58,6 +66,12 @@ class Event:
         return str(self.data["order_id"])
 
     @property
+    def content(self) -> str:
+        """A fingerprint of the order: two orders under one order id differ in it, one order sent twice does not."""
+        canonical = json.dumps(self.data, sort_keys=True, separators=(",", ":"))
+        return sha256(canonical.encode()).hexdigest()
+
+    @property
     def detail(self) -> dict[str, Any]:
         """The detail to publish."""
         metadata = {
@@ -69,23 +83,31 @@ class Event:
         return {"metadata": metadata, "data": self.data}
 
 
-def order_notified(order: dict[str, Any], *, correlation_id: str, api_key_id: str, received_at: datetime) -> Event:
+def order_notified(order: dict[str, Any], *, correlation_id: str, received_at: datetime) -> Event:
     """Make the event that tells the company about a stored order.
 
-    The event id follows from the shop and its order id: an order that the shop sends twice, or that a queue delivers
-    twice, is one event to every consumer.
+    The event id follows from the order id: an order that the shop sends twice, or that a queue delivers twice, is one
+    event to every consumer.
 
     Raises:
-        UnreadableEvent: The order does not follow ``schemas/order.json``.
+        UnreadableEvent: The order does not follow ``schemas/order.json``, or is too large for the bus.
     """
     check("order", order)
-    return Event(
+    event = Event(
         detail_type=ORDER_NOTIFIED,
         correlation_id=correlation_id,
-        event_id=str(uuid.uuid5(_EVENT_IDS, f"{api_key_id}/{order['order_id']}")),
+        event_id=str(uuid.uuid5(_EVENT_IDS, str(order["order_id"]))),
         received_at=received_at.astimezone(UTC).isoformat(timespec="milliseconds"),
         data=order,
     )
+    if (size := len(encode(event.detail))) > MAXIMUM_DETAIL_BYTES:
+        raise UnreadableEvent(f"the event would have {size} bytes; it may have {MAXIMUM_DETAIL_BYTES}")
+    return event
+
+
+def encode(document: Any) -> bytes:
+    """Encode a document as compact JSON in UTF-8."""
+    return json.dumps(document, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def delivery_completed(order: Event, *, delivered_at: datetime, attempts: int) -> Event:
@@ -181,21 +203,46 @@ def read_json(text: str) -> Any:
             shows nothing of the text.
     """
     try:
-        document = json.loads(text, parse_constant=_refuse_constant)
-        if "\\ud" in text.lower():  # half of a surrogate pair can be escaped in JSON, but not be encoded again
-            json.dumps(document, ensure_ascii=False).encode()
+        document = json.loads(text, parse_constant=_refuse, parse_float=_number, parse_int=_integer)
+        # Characters can be escaped in JSON that cannot be encoded again, or that SQS refuses.
+        if "\\u" in text and _NO_CHARACTERS.search(encode(document).decode()):
+            raise UnreadableEvent("the message holds U+FFFE or U+FFFF, which are no characters")
     except UnicodeEncodeError:
         raise UnreadableEvent("the message holds half of a surrogate pair, which is no character") from None
     except RecursionError:
-        raise UnreadableEvent("the message is nested too deeply") from None
+        raise UnreadableEvent(_TOO_DEEP) from None
     except ValueError as error:
         place = f" (line {error.lineno}, column {error.colno})" if isinstance(error, json.JSONDecodeError) else ""
         raise UnreadableEvent(f"the message is not JSON{place}") from None
+    if _deeper(document, MAXIMUM_DEPTH):
+        raise UnreadableEvent(_TOO_DEEP)
     return document
 
 
-def _refuse_constant(name: str) -> None:
-    raise ValueError(f"{name} is no JSON")
+def _refuse(_constant: str) -> None:
+    raise ValueError("NaN and Infinity are no JSON")
+
+
+def _number(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise UnreadableEvent("the message holds a number that is too large")
+    return number
+
+
+def _integer(text: str) -> int:
+    # Longer ones are refused before int() looks at them; EventBridge takes 64 bits.
+    if len(text) > 20 or not -(2**63) <= (number := int(text)) < 2**63:
+        raise UnreadableEvent("the message holds a whole number of more than 64 bits")
+    return number
+
+
+def _deeper(document: Any, levels: int) -> bool:
+    if not isinstance(document, dict | list):
+        return False
+    if levels == 0:
+        return True
+    return any(_deeper(item, levels - 1) for item in (document.values() if isinstance(document, dict) else document))
 
 
 def check(name: str, document: Any) -> None:

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 ITEM_KEY = "pace#courier"
 
-# Every loser of a conditional write knows the winner's state and tries again with it; with n executions the last one
-# wins after n tries.
-_WRITE_ATTEMPTS = 10
+# Every loser of a conditional write knows the winner's state and tries again with it: of n executions the last one wins
+# after n tries. Some more, for those that come in between.
+_FURTHER_WRITE_ATTEMPTS = 10
 _PAUSE_CHECK_SECONDS = 1.0
 # After a failure the item is left alone for a while, so that its timeouts are not paid for every batch.
 _ITEM_REST_SECONDS = 5.0
@@ -120,6 +120,7 @@ class Pacer:
         self._client = client
         self._limits = limits
         self._share = Limits(limits.rate / executions)
+        self._write_attempts = executions + _FURTHER_WRITE_ATTEMPTS
         self._clock = clock or ServerClock()
         self._clock.watch(client)
         self._monotonic = monotonic
@@ -155,6 +156,7 @@ class Pacer:
         with self._lock:
             if outcome is Outcome.DELIVERED:
                 self._deliveries += 1
+                self._local = speed_up(self._local, self._share, deliveries=1)
             elif outcome is Outcome.THROTTLED:
                 wait = retry_after or 0.0
                 self._local = slow_down(self._local, self._share, now=self._clock.now(), retry_after=wait)
@@ -177,13 +179,13 @@ class Pacer:
         if self._monotonic() - self._failed_at < _ITEM_REST_SECONDS:
             return None
         try:
-            for _ in range(_WRITE_ATTEMPTS):
+            for _ in range(self._write_attempts):
                 pace = self._pace or self._read()
                 now = self._clock.now()
                 result, moved = move(sound(pace, self._limits, now), now)
                 if moved == pace or self._write(moved):
                     return result
-            reason = f"{_WRITE_ATTEMPTS} conditional writes lost"
+            reason = f"{self._write_attempts} conditional writes lost"
         except (BotoCoreError, ClientError) as error:
             reason = f"{type(error).__name__}: {error}"
         self._pace = None
@@ -211,7 +213,8 @@ class Pacer:
         except self._client.exceptions.ConditionalCheckFailedException as error:
             refusal: Mapping[str, Any] = error.response
             self._learn(refusal.get("Item"))
-            return False
+            # It may have been our own write that won: the SDK repeats a request whose answer was lost.
+            return self._revision == revision
         self._pace, self._revision, self._read_at = pace, revision, self._monotonic()
         return True
 

@@ -23,7 +23,7 @@ SPEED_UP_SHARE = 0.005
 """Of the limit, for each delivery: from the floor to the limit in 160 deliveries."""
 FLOOR_SHARE = 0.2
 """Of the limit, below which the rate never falls: low enough for a courier in trouble, high enough that all calls that
-the executions hold at once find a slot before their time is over (a template invariant)."""
+the executions hold at once find a slot before their time is over."""
 CATCH_UP_SHARE = 0.5
 """Of the courier's burst, that may be used to catch up after a stall; the rest forgives late and early calls."""
 LONGEST_PAUSE_SECONDS = 3600.0
@@ -115,10 +115,11 @@ def sound(pace: Pace, limits: Limits, now: float) -> Pace:
     A moment further away than any pause or reservation could put it is now; a rate out of bounds is brought within
     them; a value that is no number counts as out of bounds.
     """
-    furthest = now + LONGEST_PAUSE_SECONDS + LONGEST_LEAD_SECONDS + 1.0 / limits.floor
+    furthest_slot = now + LONGEST_LEAD_SECONDS
+    furthest_pause = now + LONGEST_PAUSE_SECONDS
     return Pace(
-        next_slot=pace.next_slot if pace.next_slot <= furthest else now,
+        next_slot=pace.next_slot if pace.next_slot <= furthest_slot else now,
         rate=min(limits.rate, max(limits.floor, pace.rate)) if math.isfinite(pace.rate) else limits.floor,
         slowed_at=pace.slowed_at if pace.slowed_at <= now else now,
-        paused_until=pace.paused_until if pace.paused_until <= furthest else now,
+        paused_until=pace.paused_until if pace.paused_until <= furthest_pause + 1.0 else now,
     )

@@ -43,7 +43,10 @@ def redact(value: Any, private: Set[str] = frozenset(), depth: int = 0) -> Any:
     if depth > _DEEPEST:
         return REDACTED
     if isinstance(value, Mapping):
-        return {key: _redact_field(str(key), item, private, depth + 1) for key, item in value.items()}
+        return {
+            redact_text(str(key), private): _redact_field(str(key), item, private, depth + 1)
+            for key, item in value.items()
+        }
     if isinstance(value, list | tuple | set | frozenset):
         return [redact(item, private, depth + 1) for item in value]
     if isinstance(value, BaseException):
@@ -55,14 +58,13 @@ def redact(value: Any, private: Set[str] = frozenset(), depth: int = 0) -> Any:
 
 def redact_text(text: str, private: Set[str] = frozenset()) -> str:
     """Return text without e-mail addresses and private texts, and with JSON inside it redacted by field name."""
-    if _begins_like_json(text):
-        try:
-            return json.dumps(redact(json.loads(text), private), ensure_ascii=False, separators=(",", ":"))
-        except (ValueError, RecursionError):
-            if _KEY.search(text):
-                return fingerprint(text)
+    if (shown := _redact_json(text, private)) is not None:
+        return shown
+    if _begins_like_json(text) and _KEY.search(text):
+        return fingerprint(text)
     for secret in sorted(private, key=len, reverse=True):
-        text = text.replace(secret, REDACTED)
+        if secret.casefold() in text.casefold():
+            text = re.sub(rf"(?<!\w){re.escape(secret)}(?!\w)", REDACTED, text, flags=re.IGNORECASE)
     return _EMAIL.sub(REDACTED, text)
 
 
@@ -83,7 +85,7 @@ def private_texts(value: Any, *, inside: bool = False, depth: int = 0) -> Iterat
         for item in value:
             yield from private_texts(item, inside=inside, depth=depth + 1)
     elif isinstance(value, str):
-        if inside and len(value) >= _SHORTEST_PRIVATE_TEXT:
+        if inside and (len(value) >= _SHORTEST_PRIVATE_TEXT or not value.isascii()):
             yield value
         elif not inside and _begins_like_json(value):
             try:
@@ -102,8 +104,19 @@ def _redact_field(name: str, value: Any, private: Set[str], depth: int) -> Any:
     if _plain(name) in _PRIVATE_FIELDS:
         return REDACTED
     if _plain(name) in _PAYLOAD_FIELDS and isinstance(value, str):
-        return redact_text(value, private) if _begins_like_json(value) else fingerprint(value)
+        shown = _redact_json(value, private)
+        return fingerprint(value) if shown is None else shown
     return redact(value, private, depth)
+
+
+def _redact_json(text: str, private: Set[str]) -> str | None:
+    """Return the object, array or text that a JSON text holds, redacted; None if it holds none or cannot be read."""
+    if not _begins_like_json(text):
+        return None
+    try:
+        return json.dumps(redact(json.loads(text), private), ensure_ascii=False, separators=(",", ":"))
+    except (ValueError, RecursionError):
+        return None
 
 
 def _plain(name: str) -> str:

@@ -50,7 +50,7 @@ def described(outputs: dict[str, str]) -> dict[str, Any]:
 
 
 def test_a_stack_is_found_with_its_outputs_and_parameters(answers: dict[str, Stubber]) -> None:
-    outputs = {"OrdersUrl": "https://example.com/live/orders"}
+    outputs = {"OrdersUrl": "https://example.com/live/orders", "CourierTableName": "courier"}
     for _ in range(2):
         answers["cloudformation"].add_response("describe_stacks", described(outputs), {"StackName": "hub"})
     stack = CloudFormationStack.find("hub")
@@ -67,6 +67,12 @@ def test_a_missing_stack_is_told_with_what_to_do(answers: dict[str, Stubber]) ->
 def test_a_stack_of_something_else_is_refused(answers: dict[str, Stubber]) -> None:
     answers["cloudformation"].add_response("describe_stacks", described({"Bucket": "b"}))
     with pytest.raises(StackNotFoundError, match="not an event hub"):
+        CloudFormationStack.find("hub")
+
+
+def test_a_stack_with_a_real_courier_gets_no_made_up_orders(answers: dict[str, Stubber]) -> None:
+    answers["cloudformation"].add_response("describe_stacks", described({"OrdersUrl": "https://example.com"}))
+    with pytest.raises(StackNotFoundError, match="real courier"):
         CloudFormationStack.find("hub")
 
 
