@@ -71,12 +71,17 @@ class Template:
             if self.control is None:
                 raise InitError(exit_error("Runtime exited without providing a reason", ""))
             ours, theirs = socket.socketpair()
-            with theirs:
-                message = json.dumps(environment).encode()
-                socket.send_fds(self.control, [message], [theirs.fileno()])
-            frame = receive(self.control)
+            try:
+                with theirs:
+                    message = json.dumps(environment).encode()
+                    socket.send_fds(self.control, [message], [theirs.fileno()])
+                frame = receive(self.control)
+            except OSError:
+                frame = None
             if frame is None:
                 ours.close()
+                self.stop()  # somebody killed it: the next invocation starts another
+                self.process = self.control = None
                 raise InitError(exit_error("Runtime exited without providing a reason", ""))
             return Fork(int(frame[1]), ours)
 

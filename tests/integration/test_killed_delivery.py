@@ -34,11 +34,12 @@ def test_the_delivery_process_is_killed_in_the_middle_of_a_batch(
 def kill_delivery(emulator: RunningEmulator) -> int:
     """Kill the execution environments of DeliveryFunction, and return how many there were."""
     killed = 0
-    for process in psutil.Process(emulator.pid).children(recursive=True):
-        try:
-            if (Path(process.cwd()) / "queued.py").exists() and process.children() == []:
-                process.kill()
-                killed += 1
-        except psutil.NoSuchProcess:
-            continue
+    for template in psutil.Process(emulator.pid).children():  # each function's environments are forks of its template
+        for environment in template.children():
+            try:
+                if (Path(environment.cwd()) / "queued.py").exists():
+                    environment.kill()
+                    killed += 1
+            except psutil.NoSuchProcess:
+                continue
     return killed

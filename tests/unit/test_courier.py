@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from email.utils import formatdate
+from threading import Thread
 
 import pytest
 
@@ -233,3 +235,32 @@ def test_a_call_leaves_a_line_with_outcome_and_duration(
 
 def test_the_timeout_can_be_asked_for() -> None:
     assert Courier("http://courier.invalid/", timeout=4.5, api_key=Keys()).timeout == 4.5
+
+
+def test_an_interim_answer_is_never_taken_for_the_next_orders(keys: Keys) -> None:
+    """A courier that sends 103 first: its 201 must not be read as the answer to whoever uses the connection next."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    connections: list[socket.socket] = []
+
+    def serve() -> None:
+        for final in (b"201 Created", b"503 Service Unavailable"):
+            connection, _ = listener.accept()
+            connections.append(connection)
+            connection.recv(65536)
+            if final.startswith(b"201"):
+                connection.sendall(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+                time.sleep(0.2)
+            with contextlib.suppress(OSError):
+                connection.sendall(b"HTTP/1.1 " + final + b"\r\nContent-Length: 0\r\n\r\n")
+
+    thread = Thread(target=serve, daemon=True)
+    thread.start()
+    client = Courier(f"http://127.0.0.1:{listener.getsockname()[1]}", timeout=2.0, api_key=keys)
+    try:
+        assert client.deliver(an_event("ord-a")).outcome is Outcome.UNHEALTHY
+        time.sleep(0.4)
+        assert client.deliver(an_event("ord-b")).status == 503, "not the 201 that was meant for ord-a"
+    finally:
+        thread.join(timeout=5)
+        for connection in (*connections, listener):
+            connection.close()

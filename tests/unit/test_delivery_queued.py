@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from itertools import count
+from threading import Barrier
 from types import ModuleType
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from hub.courier import Answer, Courier
 from hub.events import DELIVERY_COMPLETED, DELIVERY_FAILED
 from tests.unit.aws import BUS, AwsErrors, Bus, Queue, create_table
 from tests.unit.courier_server import CourierServer, Reply, Request
@@ -305,13 +307,16 @@ def test_without_time_poison_is_settled_all_the_same(delivery: Delivery) -> None
     assert len(delivery.dead_letters.letters()) == 1
 
 
-def test_the_orders_of_a_batch_are_called_for_in_parallel(delivery: Delivery, courier: CourierServer) -> None:
-    courier.answers(Reply(delay=0.2))
-    started = time.monotonic()
+def test_the_orders_of_a_batch_are_called_for_in_parallel(delivery: Delivery, monkeypatch: pytest.MonkeyPatch) -> None:
+    together = Barrier(10)
+    post = Courier._post
+
+    def meet(self: Courier, *arguments: Any, **named: Any) -> Answer:
+        together.wait(timeout=5)  # ends when ten calls are under way at once, and fails if they come one by one
+        return post(self, *arguments, **named)
+
+    monkeypatch.setattr(Courier, "_post", meet)
     assert delivery.deliver(*(body(f"ord-{index}") for index in range(10))) == {"batchItemFailures": []}
-    took = time.monotonic() - started
-    assert len(courier.requests) == 10
-    assert took < 1.4, "one after the other they take 2 s of billed time"
 
 
 # ------------------------------------------------------------------------------------------ when AWS itself fails
@@ -481,6 +486,66 @@ def test_every_message_ends_in_exactly_one_place(
     completed = [event["detail"]["data"]["order_id"] for event in delivery.bus.published(DELIVERY_COMPLETED)]
     ends = [body(name) for name in completed] + [letter for letter, _ in delivery.dead_letters.letters()]
     assert sorted(ends + delivery.queue.bodies) == sorted(bodies)
+
+
+# ------------------------------------------------------------------------------- what has hurt an order once already
+
+
+def test_another_order_under_a_used_order_id_goes_to_people(delivery: Delivery, courier: CourierServer) -> None:
+    delivery.deliver(body())
+    changed = compact(an_envelope(an_order("ord-1", total=1)))
+    assert delivery.deliver(changed) == {"batchItemFailures": []}
+    assert courier.calls("ord-1") == 1
+    [(letter, facts)] = delivery.dead_letters.letters()
+    assert letter == changed
+    assert "order_id was used before" in facts["reason"]
+
+
+def test_the_couriers_answer_counts_even_if_it_cannot_be_recorded(
+    delivery: Delivery, courier: CourierServer, aws_errors: AwsErrors
+) -> None:
+    aws_errors.refuse("UpdateItem")
+    assert delivery.deliver(body()) == {"batchItemFailures": []}, "it was delivered: asking again gains nothing"
+    assert courier.calls("ord-1") == 1
+
+
+def test_a_refusal_is_kept_to_even_if_its_item_cannot_be_removed(
+    delivery: Delivery, courier: CourierServer, aws_errors: AwsErrors
+) -> None:
+    courier.answers(Reply(503, {"Retry-After": "30"}))
+    aws_errors.refuse("DeleteItem")
+    delivery.deliver(body())
+    assert delivery.hidden_seconds() > 28
+
+
+def test_orders_without_a_slot_wait_for_the_end_of_the_couriers_pause(
+    delivery: Delivery, courier: CourierServer
+) -> None:
+    courier.answers(Reply(429, {"Retry-After": "600"}))
+    delivery.deliver(body("ord-1"))
+    delivery.queue.forget()
+    delivery.deliver(body("ord-2"))
+    assert courier.calls("ord-2") == 0
+    assert delivery.hidden_seconds() > 590, "every receive before that would be one for nothing"
+
+
+def test_a_key_that_no_header_can_carry_is_not_shown(delivery: Delivery, courier: CourierServer, output: Read) -> None:
+    key = "courier-key\nnobody-may-see"
+    boto3.client("secretsmanager").put_secret_value(
+        SecretId=delivery.secret_arn, SecretString=json.dumps({"api_key": key})
+    )
+    delivery.deliver(body(), receive_count=MAXIMUM_RECEIVES)
+    [(_, facts)] = delivery.dead_letters.letters()
+    assert "nobody-may-see" not in json.dumps(facts) + output().text
+
+
+def test_a_courier_that_repeats_our_key_does_not_get_it_into_a_dead_letter(
+    delivery: Delivery, courier: CourierServer
+) -> None:
+    courier.answers(Reply(403, body=f"unknown key {COURIER_KEY}".encode()))
+    delivery.deliver(body())
+    [(_, facts)] = delivery.dead_letters.letters()
+    assert COURIER_KEY not in json.dumps(facts)
 
 
 # ------------------------------------------------------------------------------------- probes of the circuit breaker
