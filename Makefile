@@ -32,8 +32,8 @@ test: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Set up and run every test (minutes)
 
 setup: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Install everything into this folder, and nothing elsewhere
 
-test-unit: $(TOOLS) ## Run the tests that need seconds: units and template
-	pytest tests/unit tests/template -n 2
+test-unit: $(TOOLS) ## Run the unit tests only: half a minute
+	pytest tests/unit -n 2
 
 lint: $(TOOLS) ## Check code, types and template
 	ruff check .
