@@ -81,9 +81,19 @@ outage: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Measure how the circuit breaker get
 circuit-status: $(TOOLS) ## Show the circuit: make circuit-status [STACK=event-hub]
 	python -m local.circuit status --stack $(or $(STACK),event-hub)
 
-circuit-open circuit-probe circuit-close: $(TOOLS) ## Open, probe or close it: make circuit-open REASON="why" [STACK=event-hub]
-	@test -n "$$REASON" || { echo 'Say why: make $@ REASON="..."'; exit 2; }
-	python -m local.circuit $(@:circuit-%=%) --stack $(or $(STACK),event-hub) --reason "$$REASON"
+circuit-open: $(TOOLS) ## Stop deliveries: make circuit-open REASON="why" [STACK=event-hub]
+	$(by_hand)
+
+circuit-probe: $(TOOLS) ## Try the courier now: make circuit-probe REASON="why" [STACK=event-hub]
+	$(by_hand)
+
+circuit-close: $(TOOLS) ## Let deliveries ramp up without a probe: make circuit-close REASON="why" [STACK=event-hub]
+	$(by_hand)
+
+define by_hand
+@test -n "$$REASON" || { echo 'Say why: make $@ REASON="..."'; exit 2; }
+python -m local.circuit $(@:circuit-%=%) --stack $(or $(STACK),event-hub) --reason "$$REASON"
+endef
 
 ##@ Run on AWS
 
@@ -153,5 +163,5 @@ $(ARTILLERY): loadtest/package-lock.json loadtest/package.json
 	@npm ci --prefix loadtest --no-audit --no-fund --loglevel=error
 	@touch $@
 
-.PHONY: demo bench outage circuit-status circuit-open circuit-probe circuit-close test setup test-unit lint format build invoke up down status logs deploy deploy-no-flow-control loadtest \
-	lock clean help
+.PHONY: demo test setup test-unit lint format build invoke up down status logs bench outage circuit-status circuit-open \
+	circuit-probe circuit-close deploy deploy-no-flow-control loadtest lock clean help
