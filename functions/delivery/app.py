@@ -42,7 +42,7 @@ class Settings:
 
 
 SETTINGS = settings.load(Settings)
-# Times out before it costs a batch its time: without the table, delivery goes on at a safe pace.
+# Times out before it costs a batch its time.
 QUICK = Config(connect_timeout=1, read_timeout=1, retries={"total_max_attempts": 2})
 BUS = EventBus(SETTINGS.hub_bus_name, boto3.client("events"))
 _KEY_LOCK = Lock()
