@@ -70,6 +70,8 @@ def _number_as_json(value: Any) -> Any:
     """Turn DynamoDB's decimals into JSON's numbers; the shop sent them as such, so nothing is lost."""
     match value:
         case Decimal():
+            if not value.is_finite():
+                raise ValueError("NaN and Infinity are no JSON")
             return int(value) if value == value.to_integral_value() else float(value)
         case Mapping():
             return {key: _number_as_json(item) for key, item in value.items()}

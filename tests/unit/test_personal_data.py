@@ -17,6 +17,7 @@ from tests.unit.courier_server import CourierServer, Reply
 from tests.unit.lambda_functions import Context, call, load_function
 from tests.unit.orders import COURIER_KEY, PRIVATE, a_queue_event, an_envelope, an_ingest_event, an_order, compact
 from tests.unit.output import Output
+from tests.unit.stream_records import a_stream_event, an_image, an_item
 
 SHOP_KEY = "api-key-of-the-hub-at-the-courier"
 SECRETS = {**PRIVATE, "courier's key": COURIER_KEY, "hub's key": SHOP_KEY}
@@ -65,6 +66,9 @@ def world(bus: Bus, courier: CourierServer, aws_errors: AwsErrors, no_waits: Non
         "LATENCY_MAX": "0",
         "SEED": "7",
         "HONOURS_IDEMPOTENCY_KEY": "true",
+        "EXPORT_BUCKET_NAME": "no-bucket",
+        "EXPORT_PREFIX": "sales",
+        "BATCH_SIZE": "50",
     }
     return World(courier, aws_errors, dead_letters, environment)
 
@@ -78,6 +82,7 @@ SLOW_API_EVENT = {
     "requestContext": {"identity": {"apiKey": SHOP_KEY, "sourceIp": "203.0.113.17"}},
     "body": json.dumps(ORDER),
 }
+PERSONAL = an_item(customer=ORDER["customer"], delivery_address=ORDER["delivery_address"])
 EVENTS: dict[str, tuple[str, dict[str, str], Any]] = {
     "notification": ("notification", {}, an_ingest_event(json.dumps(ORDER))),
     "notification, broken order": ("notification", {}, an_ingest_event(json.dumps(BROKEN_ORDER))),
@@ -90,6 +95,8 @@ EVENTS: dict[str, tuple[str, dict[str, str], Any]] = {
     "sales": ("sales", {}, a_queue_event(compact(an_envelope()))),
     "sales, broken": ("sales", {}, a_queue_event(compact(BROKEN_ENVELOPE))),
     "sales, half an event": ("sales", {}, a_queue_event(compact(an_envelope())[:-30])),
+    "sales export": ("sales_export", {}, a_stream_event(an_image(**PERSONAL))),
+    "sales export, broken": ("sales_export", {}, a_stream_event(an_image(**PERSONAL, total={"S": PRIVATE["email"]}))),
     "slow api": ("slow_api", {}, SLOW_API_EVENT),
     "an event that no function expects": ("notification", {}, {"Records": [{"body": json.dumps(ORDER)}]}),
 }
@@ -100,7 +107,7 @@ def nothing_special(_: World) -> None:
 
 
 def aws_refuses_everything(world: World) -> None:
-    for operation in ("PutEvents", "SendMessage", "PutItem", "UpdateItem", "GetItem", "GetSecretValue"):
+    for operation in ("PutEvents", "SendMessage", "PutItem", "UpdateItem", "GetItem", "GetSecretValue", "PutObject"):
         world.errors.refuse(operation, "InternalFailure")
 
 
@@ -110,7 +117,7 @@ def aws_explodes(world: World) -> None:
     def explode(_: Mapping[str, Any], __: Any) -> Any:
         raise RuntimeError("nobody has thought of this")
 
-    for operation in ("PutEvents", "SendMessage", "PutItem", "UpdateItem"):
+    for operation in ("PutEvents", "SendMessage", "PutItem", "UpdateItem", "PutObject"):
         world.errors.on(operation, explode)
 
 

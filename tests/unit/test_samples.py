@@ -7,8 +7,9 @@ from typing import Any
 
 import boto3
 import pytest
+from boto3.dynamodb.types import TypeDeserializer
 
-from tests.unit.aws import BUS, Bus, Queue, create_table
+from tests.unit.aws import BUS, REGION, Bus, Queue, create_table
 from tests.unit.courier_server import CourierServer
 from tests.unit.lambda_functions import FUNCTIONS, ROOT, Context, call, load_function
 
@@ -77,6 +78,22 @@ def test_sales(aws: None) -> None:
     assert call(function, sample("sales")) == {"batchItemFailures": []}
     assert dead_letters.bodies == []
     assert len(table.scan()["Items"]) == len(sample("sales")["Records"])
+
+
+def test_sales_export(aws: None) -> None:
+    table, s3 = create_table("sales", "order_id"), boto3.client("s3")
+    sales = load_function("sales", {"SALES_TABLE_NAME": "sales", "DEAD_LETTER_QUEUE_URL": Queue("dead-letters").url})
+    call(sales, sample("sales"))
+    kept = {item["order_id"]: item for item in table.scan()["Items"]}
+    deserialize = TypeDeserializer().deserialize
+    images = [record["dynamodb"]["NewImage"] for record in sample("sales_export")["Records"]]
+    streamed = [{name: deserialize(value) for name, value in image.items()} for image in images]
+    assert {item["order_id"]: item for item in streamed} == kept, "the sample is what sales makes of its own sample"
+
+    s3.create_bucket(Bucket="exports", CreateBucketConfiguration={"LocationConstraint": REGION})
+    environment = {"EXPORT_BUCKET_NAME": "exports", "EXPORT_PREFIX": "sales", "BATCH_SIZE": "50"}
+    assert call(load_function("sales_export", environment), sample("sales_export")) == {"batchItemFailures": []}
+    assert s3.list_objects_v2(Bucket="exports")["KeyCount"] == len(images)
 
 
 def test_slow_api(aws: None) -> None:
