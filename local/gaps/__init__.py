@@ -29,6 +29,7 @@ GAPS: tuple[str, ...] = (
     "asynchronous_invocation",
     "batching_window",
     "event_bus_targets",
+    "stream_mappings",
     "queue_metrics",
     "alarm_evaluation",
     "alarm_events",
