@@ -95,6 +95,12 @@ define by_hand
 python -m local.circuit $(@:circuit-%=%) --stack $(or $(STACK),event-hub) --reason "$$REASON"
 endef
 
+##@ The sales export (on AWS, or on this machine with AWS_ENDPOINT_URL)
+
+export-replay: $(TOOLS) ## Show what the export gave up: make export-replay [REPLAY=yes] [ORDER=id] [STACK=event-hub]
+	PYTHONPATH=layers/hub python -m local.sales_export --stack $(or $(STACK),event-hub) \
+		$(if $(ORDER),--order "$(ORDER)") $(if $(filter yes,$(REPLAY)),--replay)
+
 ##@ Run on AWS
 
 deploy: $(TOOLS) build ## Deploy with flow control, to the account and Region of your credentials
@@ -164,4 +170,4 @@ $(ARTILLERY): loadtest/package-lock.json loadtest/package.json
 	@touch $@
 
 .PHONY: demo test setup test-unit lint format build invoke up down status logs bench outage circuit-status circuit-open \
-	circuit-probe circuit-close deploy deploy-no-flow-control loadtest lock clean help
+	circuit-probe circuit-close export-replay deploy deploy-no-flow-control loadtest lock clean help

@@ -1,0 +1,360 @@
+"""What the sales export gave up: `python -m local.sales_export --stack NAME [--order ID …] [--replay]`.
+
+A message of the on-failure queue names a place in SalesTable's stream, and holds no sale. This command fetches the
+record from there, while the stream still has it (24 hours), and after that finds the order in the function's log. It
+shows both with the reason, and with --replay has the function export the sale, as SalesTable holds it by then; the
+message is deleted when that has worked.
+
+Works on AWS with the credentials and the Region of the environment, and on this machine with AWS_ENDPOINT_URL as
+`python -m local up` prints it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import base64
+import json
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from itertools import batched
+from typing import Any
+
+import boto3
+from botocore.config import Config
+from botocore.exceptions import BotoCoreError, ClientError
+from rich.console import Console
+from rich.markup import escape
+
+from hub.redaction import redact
+
+NEEDED_OUTPUTS = (
+    *("SalesExportDeadLetterQueueUrl", "SalesExportFunctionName", "SalesExportLogGroupName", "SalesTableName"),
+)
+SECONDS_TO_WORK = 300
+"""How long nobody else sees the messages that are being worked on."""
+RECORDS_AT_ONCE = 50
+LOG_MARGIN = timedelta(minutes=2)
+TRIMMED = {"TrimmedDataAccessException", "ResourceNotFoundException"}
+console = Console(highlight=False, soft_wrap=True)
+
+
+class ExportError(RuntimeError):
+    """It cannot be done; the message says why, and what to do next."""
+
+
+@dataclass
+class Sale:
+    """A sale that was given up.
+
+    Attributes:
+        order_id: Its key in SalesTable.
+        sequence_number: Where it stands in the stream.
+        image: The item as the stream has it, in DynamoDB's JSON; None when the stream has it no more.
+        reason: Why the function could not export it; empty when its log does not say.
+    """
+
+    order_id: str
+    sequence_number: str
+    image: dict[str, Any] | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Letter:
+    """A message of the on-failure queue."""
+
+    receipt_handle: str
+    body: dict[str, Any] = field(repr=False)
+
+    @property
+    def place(self) -> dict[str, Any]:
+        """Where in the stream the records stand."""
+        place: dict[str, Any] = self.body["DDBStreamBatchInfo"]
+        return place
+
+    def covers(self, sequence_number: str) -> bool:
+        """Whether a record is among those that were given up."""
+        return int(self.place["startSequenceNumber"]) <= int(sequence_number) <= int(self.place["endSequenceNumber"])
+
+
+class SalesExport:
+    """The sales export of a deployed stack.
+
+    Args:
+        stack: Name of the CloudFormation stack.
+
+    Raises:
+        ExportError: The stack has no sales export.
+    """
+
+    def __init__(self, stack: str) -> None:
+        [described] = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
+        if missing := [name for name in NEEDED_OUTPUTS if name not in outputs]:
+            raise ExportError(f"stack {stack} has no output {', '.join(missing)}: deploy this version of it first")
+        self.queue, self.function, self.log_group, self.table = (outputs[name] for name in NEEDED_OUTPUTS)
+        self.sqs, self.streams, self.logs = boto3.client("sqs"), boto3.client("dynamodbstreams"), boto3.client("logs")
+        self.dynamodb = boto3.client("dynamodb")
+        # The function may take a minute to answer.
+        self.lambda_ = boto3.client("lambda", config=Config(read_timeout=70, retries={"total_max_attempts": 1}))
+
+    def letters(self) -> Iterator[Letter]:
+        """Take all messages, once each; they stay in the queue, out of sight, until they are settled."""
+        seen: set[str] = set()
+        while True:
+            messages: list[Any] = self.sqs.receive_message(
+                QueueUrl=self.queue, MaxNumberOfMessages=10, VisibilityTimeout=SECONDS_TO_WORK, WaitTimeSeconds=1
+            ).get("Messages", [])
+            fresh = [message for message in messages if message["MessageId"] not in seen]
+            if not fresh:
+                return
+            seen |= {message["MessageId"] for message in fresh}
+            yield from (Letter(message["ReceiptHandle"], json.loads(message["Body"])) for message in fresh)
+
+    def delete(self, letter: Letter) -> None:
+        """Take a message out of the queue for good."""
+        self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=letter.receipt_handle)
+
+    def put_back(self, letter: Letter) -> None:
+        """Let a message be seen again at once."""
+        self.sqs.change_message_visibility(
+            QueueUrl=self.queue, ReceiptHandle=letter.receipt_handle, VisibilityTimeout=0
+        )
+
+    def sales(self, letter: Letter) -> list[Sale]:
+        """Find out which sales a message is about.
+
+        Raises:
+            ExportError: Neither the stream nor the function's log has them any more.
+        """
+        logged = self._logged(letter)
+        streamed = [
+            Sale(
+                record["dynamodb"]["Keys"]["order_id"]["S"],
+                number := record["dynamodb"]["SequenceNumber"],
+                record["dynamodb"].get("NewImage"),
+                logged[number].reason if number in logged else "",
+            )
+            for record in self._streamed(letter)
+        ]
+        if not streamed and not logged:
+            raise ExportError(
+                f"neither the stream nor {self.log_group} has the records from "
+                f"{letter.place['startSequenceNumber']} to {letter.place['endSequenceNumber']} any more. Look in "
+                f"{self.table} for orders received before {letter.place['approximateArrivalOfLastRecord']} that have "
+                "no object in the bucket, and export each with ORDER=<order id> REPLAY=yes"
+            )
+        return streamed or list(logged.values())
+
+    def _streamed(self, letter: Letter) -> Iterator[dict[str, Any]]:
+        """Give the new items among a message's records; none when the stream has them no more."""
+        place = letter.place
+        try:
+            iterator: str | None = self.streams.get_shard_iterator(
+                StreamArn=place["streamArn"],
+                ShardId=place["shardId"],
+                ShardIteratorType="AT_SEQUENCE_NUMBER",
+                SequenceNumber=place["startSequenceNumber"],
+            )["ShardIterator"]
+            while iterator:
+                answer: Any = self.streams.get_records(ShardIterator=iterator)
+                records = answer["Records"]
+                yield from (
+                    record
+                    for record in records
+                    if record["eventName"] == "INSERT" and letter.covers(record["dynamodb"]["SequenceNumber"])
+                )
+                if not records or int(records[-1]["dynamodb"]["SequenceNumber"]) >= int(place["endSequenceNumber"]):
+                    return
+                iterator = answer.get("NextShardIterator")
+        except ClientError as error:
+            if error.response["Error"]["Code"] not in TRIMMED:
+                raise
+
+    def _logged(self, letter: Letter) -> dict[str, Sale]:
+        """Give the sales that the function's log names among a message's records, by sequence number."""
+        pages = self.logs.get_paginator("filter_log_events").paginate(
+            logGroupName=self.log_group,
+            filterPattern='"FAILED"',
+            startTime=_milliseconds(letter.place["approximateArrivalOfFirstRecord"], -LOG_MARGIN),
+            endTime=_milliseconds(letter.body["timestamp"], LOG_MARGIN),
+        )
+        found: dict[str, Sale] = {}
+        for line in (_json(event["message"]) for page in pages for event in page["events"]):
+            number, order_id = str(line.get("sequence_number", "")), line.get("order_id")
+            if number.isdigit() and order_id and letter.covers(number):
+                found[number] = Sale(str(order_id), number, reason=str(line.get("reason", "")))
+        return found
+
+    def item(self, order_id: str) -> dict[str, Any] | None:
+        """Read what SalesTable holds of an order, in DynamoDB's JSON."""
+        key = {"order_id": {"S": order_id}}
+        return self.dynamodb.get_item(TableName=self.table, Key=key, ConsistentRead=True).get("Item")
+
+    def export(self, sales: list[Sale]) -> set[str]:
+        """Have the function export sales, as SalesTable holds them now, and return the order ids it could not export.
+
+        Raises:
+            ExportError: The function failed.
+        """
+        failed: set[str] = set()
+        for some in batched(sales, RECORDS_AT_ONCE, strict=False):
+            records = {sale.sequence_number: _record(sale, self.item(sale.order_id) or sale.image) for sale in some}
+            event = {"Records": list(records.values())}
+            answer = self.lambda_.invoke(FunctionName=self.function, Payload=json.dumps(event, default=_base64))
+            payload = json.loads(answer["Payload"].read())
+            if "FunctionError" in answer:
+                raise ExportError(
+                    f"{self.function} failed with {payload.get('errorType')}; its log, {self.log_group}, says why. "
+                    "Nothing was deleted: mend it and try again"
+                )
+            numbers = {failure["itemIdentifier"] for failure in payload["batchItemFailures"]}
+            failed |= {sale.order_id for sale in some if sale.sequence_number in numbers}
+        return failed
+
+
+def main() -> int:
+    """Show what was given up, and replay it if told so. Returns the exit status."""
+    arguments = parse()
+    try:
+        exporter = SalesExport(arguments.stack)
+        if arguments.order:
+            return replay_orders(exporter, arguments.order, arguments.replay)
+        return settle_letters(exporter, arguments.replay)
+    except (ExportError, ClientError, BotoCoreError) as error:
+        console.print(f"[red]{escape(str(error))}[/red]")
+        return 1
+
+
+def parse() -> argparse.Namespace:
+    """Read the command line."""
+    parser = argparse.ArgumentParser(prog="python -m local.sales_export", description=__doc__)
+    parser.add_argument("--stack", default="event-hub", help="name of the CloudFormation stack (event-hub)")
+    parser.add_argument("--replay", action="store_true", help="export what is shown, and delete its messages")
+    parser.add_argument("--order", action="append", default=[], help="an order of SalesTable instead of the queue's")
+    return parser.parse_args()
+
+
+def settle_letters(exporter: SalesExport, replay: bool) -> int:
+    """Show each message with its sales; replay and delete it, or put it back."""
+    shown = unsettled = 0
+    kept: list[Letter] = []
+    for letter in exporter.letters():
+        shown += 1
+        try:
+            settled = settle(exporter, letter, replay)
+        except (ExportError, ClientError, BotoCoreError) as error:
+            console.print(f"   [red]{escape(str(error))}[/red]")
+            settled = False
+        if settled:
+            exporter.delete(letter)
+            continue
+        unsettled += 1
+        kept.append(letter)
+    # Not before all are seen: what is put back is received again.
+    for letter in kept:
+        exporter.put_back(letter)
+    if not shown:
+        console.print("The sales export has given nothing up: its on-failure queue is empty.")
+    elif not replay:
+        console.print(f"{_messages(shown)}. When the cause is mended: make export-replay REPLAY=yes")
+    elif unsettled:
+        console.print(f"[red]{_messages(unsettled)} not settled.[/red] Mend the function or the item, and try again.")
+    return 1 if replay and unsettled else 0
+
+
+def settle(exporter: SalesExport, letter: Letter, replay: bool) -> bool:
+    """Show one message's sales, and replay them; returns whether all of them are exported."""
+    context = letter.body["requestContext"]
+    tries = context.get("approximateInvokeCount", "?")
+    console.print(f"[bold]{letter.body['timestamp']}[/bold] {context['condition']} after {tries} tries")
+    sales = exporter.sales(letter)
+    for sale in sales:
+        show(exporter, sale)
+    if not replay:
+        return False
+    failed = exporter.export(sales)
+    report(exporter, sales, failed)
+    return not failed
+
+
+def replay_orders(exporter: SalesExport, order_ids: list[str], replay: bool) -> int:
+    """Show orders of SalesTable, and export them."""
+    sales = [Sale(order_id, sequence_number=str(number)) for number, order_id in enumerate(order_ids, start=1)]
+    if missing := [sale.order_id for sale in sales if exporter.item(sale.order_id) is None]:
+        raise ExportError(f"{exporter.table} has no order {', '.join(missing)}")
+    for sale in sales:
+        show(exporter, sale)
+    if not replay:
+        console.print("To export: add REPLAY=yes")
+        return 0
+    failed = exporter.export(sales)
+    report(exporter, sales, failed)
+    return 1 if failed else 0
+
+
+def show(exporter: SalesExport, sale: Sale) -> None:
+    """Print a sale without personal data, and what has become of it since."""
+    item = exporter.item(sale.order_id)
+    console.print(f"   order    {escape(sale.order_id)}, sequence number {sale.sequence_number}")
+    if sale.reason:
+        console.print(f"   reason   {escape(sale.reason)}")
+    shown = sale.image or item
+    console.print(f"   record   {escape(json.dumps(redact(shown), default=str, ensure_ascii=False))}")
+    if item is None:
+        console.print("   table    has it no more; the record of the stream is exported")
+    elif sale.image and item != sale.image:
+        changed = sorted(key for key in {*item, *sale.image} if item.get(key) != sale.image.get(key))
+        console.print(f"   table    has another {escape(', '.join(changed))} by now, which is exported")
+
+
+def report(exporter: SalesExport, sales: list[Sale], failed: set[str]) -> None:
+    """Print what became of each sale."""
+    for sale in sales:
+        if sale.order_id in failed:
+            console.print(
+                f"   [red]{escape(sale.order_id)} could not be exported[/red]; {exporter.log_group} says why, under "
+                f"its sequence number {sale.sequence_number}"
+            )
+        else:
+            console.print(f"   [green]{escape(sale.order_id)} is exported[/green]")
+
+
+def _record(sale: Sale, image: dict[str, Any] | None) -> dict[str, Any]:
+    """Make the record that the mapping would hand to the function."""
+    return {
+        "eventName": "INSERT",
+        "eventSource": "aws:dynamodb",
+        "dynamodb": {
+            "Keys": {"order_id": {"S": sale.order_id}},
+            "SequenceNumber": sale.sequence_number,
+            **({} if image is None else {"NewImage": image}),
+        },
+    }
+
+
+def _messages(count: int) -> str:
+    return "1 message" if count == 1 else f"{count} messages"
+
+
+def _milliseconds(timestamp: str, margin: timedelta) -> int:
+    return round((datetime.fromisoformat(timestamp) + margin).timestamp() * 1000)
+
+
+def _json(text: str) -> dict[str, Any]:
+    try:
+        line = json.loads(text)
+    except ValueError:
+        return {}
+    return line if isinstance(line, dict) else {}
+
+
+def _base64(value: Any) -> str:
+    """Write binary values as Lambda does in its events."""
+    return base64.b64encode(bytes(value)).decode()
+
+
+if __name__ == "__main__":
+    sys.exit(main())
