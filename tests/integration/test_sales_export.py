@@ -86,7 +86,8 @@ def test_a_poison_record_among_a_thousand_leaves_alone_and_is_replayed(flow_cont
     left = time.time() - started
     lines = export.lines("thousand-")
     assert sorted(line["order_id"] for line in lines) == [each for each in order_ids if each != poison]
-    print(f"999 of {RECORDS} sales exported once, the last after {max(delays):.1f} s; poison gone by {left:.1f} s")
+    # The figures of docs/sales-export.md: pytest -s.
+    print(f"999 of {RECORDS} exported once, the last after {max(delays):.1f} s; poison gone by {left:.1f} s")  # noqa: T201
 
     shown = export.command()
     assert shown.returncode == 0, shown.stderr

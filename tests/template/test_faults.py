@@ -56,15 +56,6 @@ def arn(name: str, attribute: str = "Arn") -> dict[str, Any]:
     return {"Fn::GetAtt": [name, attribute]}
 
 
-STREAM_MAPPING = {
-    "Type": "AWS::Lambda::EventSourceMapping",
-    "Properties": {
-        "EventSourceArn": arn("SalesTable", "StreamArn"),
-        "FunctionName": {"Ref": "SalesFunction"},
-        "FunctionResponseTypes": ["ReportBatchItemFailures"],
-        "StartingPosition": "TRIM_HORIZON",
-    },
-}
 BUCKET = {"Type": "AWS::S3::Bucket", "Properties": {"VersioningConfiguration": {"Status": "Enabled"}}}
 MACHINE = {
     "Type": "AWS::Serverless::StateMachine",
@@ -181,7 +172,73 @@ FAULTS = [
         "asynchronous_function_has_destination",
         put(f"{R}/SlowApiPermission/Properties/Principal", "events.amazonaws.com"),
     ),
-    fault("stream stuck behind poison", "stream_mapping_gets_past_poison", add(f"{R}/ExportMapping", STREAM_MAPPING)),
+    # Streams
+    fault(
+        "stream stuck behind poison",
+        "stream_mapping_gets_past_poison",
+        drop(f"{R}/SalesExportMapping/Properties/MaximumRetryAttempts"),
+    ),
+    fault(
+        "poison takes its batch along",
+        "stream_mapping_gets_past_poison",
+        drop(f"{R}/SalesExportMapping/Properties/BisectBatchOnFunctionError"),
+    ),
+    fault(
+        "discarded without a word",
+        "stream_mapping_gets_past_poison",
+        drop(f"{R}/SalesExportMapping/Properties/DestinationConfig"),
+    ),
+    fault(
+        "records given up when the stream has forgotten them",
+        "discarded_record_can_be_fetched",
+        put("/Mappings/Seconds/SalesExport/MaximumRecordAge", 86400),
+    ),
+    fault(
+        "records never given up",
+        "discarded_record_can_be_fetched",
+        drop(f"{R}/SalesExportMapping/Properties/MaximumRecordAgeInSeconds"),
+    ),
+    fault(
+        "stream that may not be read",
+        "stream_mapping_may_read_and_tell",
+        drop(f"{R}/SalesExportRole/{STATEMENTS}/0"),
+    ),
+    fault(
+        "stream mapping that may write the table",
+        "stream_mapping_may_read_and_tell",
+        add(f"{R}/SalesExportRole/{STATEMENTS}/0/Action/-", "dynamodb:PutItem"),
+    ),
+    fault(
+        "discarded records that nobody may be told of",
+        "stream_mapping_may_read_and_tell",
+        drop(f"{R}/SalesExportRole/{STATEMENTS}/2"),
+    ),
+    fault("stream that stands still unseen", "stream_mapping_has_age_alarm", drop(f"{R}/SalesExportIteratorAgeAlarm")),
+    fault(
+        "age alarm of another function",
+        "stream_mapping_has_age_alarm",
+        put(f"{R}/SalesExportIteratorAgeAlarm/Properties/Dimensions/0/Value", {"Ref": "SalesFunction"}),
+    ),
+    fault(
+        "age alarm after the records are given up",
+        "stream_mapping_has_age_alarm",
+        put(f"{R}/SalesExportIteratorAgeAlarm/Properties/Threshold", 43200000),
+    ),
+    fault(
+        "stream on plain HTTP",
+        "stream_refuses_plain_http",
+        drop(f"{R}/SalesTable/Properties/StreamSpecification/ResourcePolicy"),
+    ),
+    fault(
+        "bucket that keeps its stack from going",
+        "bucket_outlives_its_stack",
+        drop(f"{R}/SalesExportBucket/DeletionPolicy"),
+    ),
+    fault(
+        "bucket left behind without its policy",
+        "bucket_outlives_its_stack",
+        put(f"{R}/SalesExportBucketPolicy/DeletionPolicy", "Delete"),
+    ),
     fault(
         "dead letters kept for four days",
         "dead_letters_are_kept_fourteen_days",

@@ -12,7 +12,6 @@ from tests.template.translated import Stack, as_list, logical_id, references
 
 ON_PURPOSE = "FlowControl=disabled is the published first build, which loses orders; it is there to be compared"
 EVENT_INVOKERS = {"events.amazonaws.com", "sns.amazonaws.com", "s3.amazonaws.com", "iot.amazonaws.com"}
-STREAM_SOURCES = {"AWS::DynamoDB::Table", "AWS::Kinesis::Stream"}
 
 
 def dead_letter_queues(stack: Stack) -> list[str]:
@@ -116,30 +115,6 @@ def asynchronous_function_has_destination(stack: Stack, function: str) -> Iterat
             destinations.append(properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination"))
     if not any(logical_id(destination) in stack.resources for destination in destinations):
         yield "is invoked asynchronously, and has neither a DeadLetterConfig nor an OnFailure destination"
-
-
-def _stream_mappings(stack: Stack) -> list[str]:
-    return [
-        name
-        for name in stack.of_type("AWS::Lambda::EventSourceMapping")
-        if stack.type_of(logical_id(stack.properties(name).get("EventSourceArn"))) in STREAM_SOURCES
-    ]
-
-
-@invariant(_stream_mappings)
-def stream_mapping_gets_past_poison(stack: Stack, mapping: str) -> Iterator[str]:
-    """A record that always fails stops its shard until it expires, and every record behind it waits.
-
-    Bounded retries, a split of the batch and an on-failure destination let the shard go on (Lambda developer guide,
-    "Handling errors for a DynamoDB event source").
-    """
-    properties = stack.properties(mapping)
-    if logical_id(properties.get("DestinationConfig", {}).get("OnFailure", {}).get("Destination")) is None:
-        yield "has no DestinationConfig.OnFailure"
-    if properties.get("MaximumRetryAttempts", -1) < 0:
-        yield "retries without end: it has no MaximumRetryAttempts"
-    if not properties.get("BisectBatchOnFunctionError"):
-        yield "does not say BisectBatchOnFunctionError: true"
 
 
 @invariant(dead_letter_queues)

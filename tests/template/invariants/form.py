@@ -95,6 +95,19 @@ def queue_is_an_output(stack: Stack, queue: str) -> Iterator[str]:
         yield "is not an output"
 
 
+@invariant(of("AWS::S3::Bucket", "AWS::S3::BucketPolicy"))
+def bucket_outlives_its_stack(stack: Stack, name: str) -> Iterator[str]:
+    """A bucket that holds objects cannot be deleted, and the deletion of its stack fails half-way.
+
+    Its policy stays with it, or what is left behind would answer over plain HTTP (CloudFormation user guide,
+    "DeletionPolicy attribute" and "UpdateReplacePolicy attribute").
+    """
+    if stack.resources[name].get("DeletionPolicy") not in ("Retain", "RetainExceptOnCreate"):
+        yield "says neither DeletionPolicy: RetainExceptOnCreate nor Retain"
+    if stack.resources[name].get("UpdateReplacePolicy") != "Retain":
+        yield "does not say UpdateReplacePolicy: Retain"
+
+
 @invariant(lambda stack: [f"Outputs.{name}" for name in stack.template["Outputs"]])
 def output_is_described(stack: Stack, name: str) -> Iterator[str]:
     """`sam list stack-outputs` and the console show it beside the value."""
