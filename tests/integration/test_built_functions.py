@@ -119,6 +119,16 @@ def test_sales_keeps_each_order(surroundings: Surroundings) -> None:
     assert kept == {order["order_id"]: order["total"] for order in orders}
 
 
+def test_sales_export_writes_each_sale(surroundings: Surroundings) -> None:
+    function = built(surroundings, "SalesExportFunction")
+    assert answer(function, sample("sales_export")) == {"batchItemFailures": []}
+    lines = [json.loads(text) for text in surroundings.objects("SalesExportBucket").values()]
+    for line in lines:
+        check("sale", line)
+    orders = [event["detail"]["data"] for event in bodies("sales")]
+    assert {line["order_id"]: line["total"] for line in lines} == {each["order_id"]: each["total"] for each in orders}
+
+
 def test_the_courier_simulator_accepts_a_delivery(surroundings: Surroundings) -> None:
     response = answer(built(surroundings, "SlowApiFunction"), sample("slow_api"))
     assert 200 <= response["statusCode"] < 300

@@ -138,6 +138,9 @@ def _effects(surroundings: Surroundings) -> Iterator[str]:
     for table in surroundings.logical_ids("AWS::DynamoDB::Table"):
         for item in surroundings.items(table):
             yield f"wrote to {table}: {_json(item)}"
+    for bucket in surroundings.logical_ids("AWS::S3::Bucket"):
+        for key, text in surroundings.objects(bucket).items():
+            yield f"wrote to {bucket}: {key}: {text.rstrip()}"
     for queue in surroundings.logical_ids("AWS::SQS::Queue"):
         for message in surroundings.messages(queue):
             yield f"sent to {queue}: {message['Body']}"

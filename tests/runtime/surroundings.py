@@ -74,6 +74,7 @@ class Surroundings:
             "AWS::DynamoDB::Table": self._create_table,
             "AWS::Events::EventBus": self._create_bus,
             "AWS::SecretsManager::Secret": self._create_secret,
+            "AWS::S3::Bucket": self._create_bucket,
         }
         return {
             logical_id: create(logical_id, self._resources[logical_id]["Properties"])
@@ -128,6 +129,12 @@ class Surroundings:
         resource = SESSION.resource("dynamodb", endpoint_url=self.endpoint, config=DIRECT)
         return list(resource.Table(self.physical_ids[table]["Ref"]).scan()["Items"])
 
+    def objects(self, bucket: str) -> dict[str, str]:
+        """The texts of the objects in the bucket with this logical ID, by key."""
+        s3, name = self.client("s3"), self.physical_ids[bucket]["Ref"]
+        keys = [found["Key"] for found in s3.list_objects_v2(Bucket=name).get("Contents", [])]
+        return {key: s3.get_object(Bucket=name, Key=key)["Body"].read().decode() for key in keys}
+
     def _take(self, url: str) -> list[dict[str, Any]]:
         sqs, taken = self.client("sqs"), []
         while messages := sqs.receive_message(
@@ -169,3 +176,8 @@ class Surroundings:
         secret[generate.get("GenerateStringKey", "value")] = COURIER_KEY
         created = self.client("secretsmanager").create_secret(Name=logical_id, SecretString=json.dumps(secret))
         return {"Ref": created["ARN"]}
+
+    def _create_bucket(self, logical_id: str, _: dict[str, Any]) -> dict[str, str]:
+        name = logical_id.lower()
+        self.client("s3").create_bucket(Bucket=name, CreateBucketConfiguration={"LocationConstraint": REGION})
+        return {"Ref": name, "Arn": f"arn:aws:s3:::{name}"}

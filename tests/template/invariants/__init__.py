@@ -4,6 +4,14 @@ from tests.template.invariants import api, dead_letters, encryption, form, funct
 from tests.template.invariants.invariant import INVARIANTS, Invariant
 
 __all__ = [
-    *("INVARIANTS", "Invariant"),
-    *("api", "dead_letters", "encryption", "form", "functions", "permissions", "streams", "timing"),
+    "INVARIANTS",
+    "Invariant",
+    "api",
+    "dead_letters",
+    "encryption",
+    "form",
+    "functions",
+    "permissions",
+    "streams",
+    "timing",
 ]

@@ -1,4 +1,4 @@
-"""Tables that have a stream, and the mappings that read one: nothing in it gets stuck, and nothing is given up unseen."""
+"""Streams of tables, and the mappings that read them: nothing gets stuck, and nothing is given up unseen."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def stream_mapping_may_read_and_tell(stack: Stack, mapping: str) -> Iterator[str
     """Lambda reads the stream, and writes to the on-failure queue, with the function's role.
 
     DescribeStream, GetRecords, GetShardIterator and ListStreams, no more and no fewer, and sqs:SendMessage (Lambda
-    developer guide, "Using AWS Lambda with Amazon DynamoDB", "Adding permissions", and "Retain discarded batch records").
+    developer guide, "Using Lambda with DynamoDB", "Adding permissions", and "Retain discarded batch records").
     """
     source = str(logical_id(stack.properties(mapping)["EventSourceArn"]))
     role = logical_id(stack.properties(function_of(stack, mapping))["Role"])
