@@ -150,7 +150,9 @@ class QueuedDelivery:
         answer: dict[str, Any] = batch_response(attempt.message for attempt in returned)
         if probe:
             verdict = judge(attempts[0].answer.outcome, called=attempts[0].called)
-            logger.info("PROBE", status="PROBE", verdict=verdict, correlation_id=attempts[0].correlation_id or "unknown")
+            logger.info(
+                "PROBE", status="PROBE", verdict=verdict, correlation_id=attempts[0].correlation_id or "unknown"
+            )
             return answer | {"verdict": verdict}
         self._hide(returned)
         return answer

@@ -38,13 +38,20 @@ def main() -> int:
     """Tell a story. Returns 0, 1 if nothing is known of the order, and 2 if the logs cannot be read."""
     arguments = parse()
     try:
-        stories = read(arguments.id, arguments.stack, arguments.since)
+        return run(arguments)
     except (ClientError, BotoCoreError) as error:
         console.print(
             f"[red]{escape(str(error))}[/red]\nDeploy the stack first (`make deploy`, or `make up` for this machine), "
             "name it (STACK=…), and set AWS_ENDPOINT_URL if it is not on AWS.",
         )
         return 2
+    except BrokenPipeError:  # whoever read the output has seen enough
+        return 0
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Tell the stories of an order. Returns 1 if there are none."""
+    stories = read(arguments.id, arguments.stack, arguments.since)
     if arguments.json:
         print(json.dumps([as_json(story) for story in stories], indent=2, ensure_ascii=False))
     else:

@@ -14,6 +14,12 @@ DIRECT_INVOCATIONS = 3
 SERVICES = {"slow-api": "courier"}
 """How people call a service whose log has another name for it."""
 
+ACHIEVEMENTS = {
+    "notification": "told the company: order.notified is on the bus",
+    "sales": "kept for marketing",
+}
+"""What a service has done when it has completed an order."""
+
 
 class Mark(StrEnum):
     """What a step means for the order."""
@@ -116,7 +122,7 @@ def tell(
         flow_control: Whether the stack has flow control; without it Lambda itself repeats what failed.
     """
     ordered = in_order(lines)
-    records = list(read_records(ordered))
+    records = read_records(ordered)
     steps = [*_api(ordered), *_courier(ordered), *_deaths(ordered)]
     tries = 0
     for record in records:
@@ -124,10 +130,7 @@ def tell(
         tries += len(record.calls)
     received_at = min([line.at for line in ordered] + [step.at for step in steps])
     verdict = judge(ordered, records, received_at, tries, now=now, circuit=circuit, flow_control=flow_control)
-    if verdict.state in (State.DELIVERED, State.REPEATED):
-        end = max(record.lines[-1].at for record in records)
-    else:
-        end = now
+    end = now if verdict.state is State.WAITING else ordered[-1].at
     steps += [_circuit(line) for line in circuit_lines if received_at <= line.at <= end]
     order_ids = [str(line.get("order_id")) for line in ordered if line.get("order_id")]
     return Story(
@@ -140,24 +143,24 @@ def tell(
     )
 
 
-def read_records(lines: Sequence[Line]) -> Iterator[Record]:
+def read_records(lines: Sequence[Line]) -> list[Record]:
     """Put together what a function wrote about the order, each time that it began to work on it.
 
     An asynchronous invocation that is tried again keeps its request id, so a record begins with its START.
     """
-    open_records: dict[tuple[str, str], Record] = {}
+    records: list[Record] = []
+    latest: dict[tuple[str, str], Record] = {}
     for line in lines:
         request_id = line.get("function_request_id")
         if not request_id:
             continue
         key = (line.group, str(request_id))
         if line.get("status") == "START":
-            if key in open_records:
-                yield open_records.pop(key)
-            open_records[key] = Record(line, [line])
-        elif key in open_records:
-            open_records[key].lines.append(line)
-    yield from sorted(open_records.values(), key=lambda record: record.start.at)
+            latest[key] = Record(line, [line])
+            records.append(latest[key])
+        elif key in latest:
+            latest[key].lines.append(line)
+    return records
 
 
 def judge(
@@ -173,27 +176,27 @@ def judge(
     """Say how the story ends, so far."""
     refused = next((line for line in lines if line.get("service") == "api" and line.get("status") != "202"), None)
     if refused is not None and not records:
-        advice = "send it again" if str(refused.get("status")) >= "429" else "it is the sender's to mend"
-        return Verdict(State.REFUSED, f"refused by the API with HTTP {refused.get('status')}, not stored: {advice}")
+        status = int(refused.get("status") or 0)
+        advice = "send it again" if status == 429 or status >= 500 else "it is the sender's to mend"
+        return Verdict(State.REFUSED, f"refused by the API with HTTP {status}, not stored: {advice}")
     deliveries = [record for record in records if record.service == "delivery"]
     completed = next((end for record in deliveries if (end := record.last("COMPLETED"))), None)
     aside = _aside(records)
+    tried = f"{tries} {'try' if tries == 1 else 'tries'}"
     if completed is not None:
         if not tries:
             return Verdict(State.REPEATED, "a repeat: the courier had taken this order before, and was not asked again")
-        tried = f"{tries} {'try' if tries == 1 else 'tries'}"
         return Verdict(State.DELIVERED, f"delivered after {completed.at - received_at:.1f} s with {tried}{aside}")
     path = [record for record in records if record.service in ("notification", "delivery")]
     last = max(path, key=lambda record: record.lines[-1].at, default=None)
     if last is None:
         return Verdict(State.WAITING, f"waiting: stored {now - received_at:.0f} s ago, and not told to the company yet")
     if letter := last.last("DEAD_LETTER"):
-        return Verdict(
-            State.DEAD_LETTER, f"dead letter because {letter.get('reason')} ({letter.get('outcome')}), {tries} tries"
-        )
+        because = f"{letter.get('reason')} ({letter.get('outcome')})"
+        return Verdict(State.DEAD_LETTER, f"dead letter because {because}, after {tried}{aside}")
     if last.service == "notification":
         told = last.last("COMPLETED")
-        text = "told to the company" if told else "waiting to be told to the company again, since"
+        text = "told to the company" if told else "the last attempt to tell the company of it failed"
         return Verdict(State.WAITING, f"waiting: {text} {now - last.lines[-1].at:.0f} s ago{aside}")
     if not flow_control:
         return _judge_direct(deliveries, now)
@@ -267,7 +270,8 @@ def _deaths(lines: Iterable[Line]) -> Iterator[Step]:
 
 def _circuit(line: Line) -> Step:
     state = str(line.get("state"))
-    return Step(line.at, "circuit", f"{state}: {line.get('reason')}", Mark.PLAIN if state == "closed" else Mark.WAIT)
+    text = f"{state}: {line.get('reason')}" if state == "open" else state
+    return Step(line.at, "circuit", text, Mark.PLAIN if state == "closed" else Mark.WAIT)
 
 
 def _steps(record: Record, tries_before: int) -> list[Step]:
@@ -292,12 +296,12 @@ def _steps(record: Record, tries_before: int) -> list[Step]:
 
 def _call(line: Line, number: int) -> Step:
     seconds = float(line.get("duration_seconds") or 0.0)
-    delivered = line.get("outcome") == "delivered"
+    mark = {"delivered": Mark.GOOD, "permanent": Mark.BAD}.get(str(line.get("outcome")), Mark.WAIT)
     receive = f" (receive {line.get('attempt')})" if line.get("attempt") else ""
     answer = line.get("reason") or f"HTTP {line.get('http_status')}"
     asked = f", Retry-After {line.get('retry_after'):g} s" if line.get("retry_after") is not None else ""
     text = f"try {number}{receive}: {line.get('outcome')}, {answer} after {seconds:.1f} s{asked}"
-    return Step(line.at - seconds, "delivery", text, Mark.GOOD if delivered else Mark.WAIT)
+    return Step(line.at - seconds, "delivery", text, mark)
 
 
 def _whole(record: Record) -> Step:
@@ -310,8 +314,10 @@ def _whole(record: Record) -> Step:
     if failed := record.last("FAILED"):
         return _step(record.start, f"{what}: {failed.get('reason') or 'failed'}", Mark.WAIT)
     if completed := record.last("COMPLETED"):
-        took = f"{what}: completed within {completed.at - record.start.at:.2f} s"
-        return _step(record.start, ", ".join([took, *notes]), Mark.GOOD)
+        if record.last("DEAD_LETTER"):
+            return _step(record.start, f"{what}: cannot be handled", Mark.BAD)
+        done = ACHIEVEMENTS.get(record.service, f"{what}: completed")
+        return _step(completed, ", ".join([done, *notes]), Mark.GOOD)
     return _step(record.start, f"{what}: began, and did not end", Mark.WAIT)
 
 
