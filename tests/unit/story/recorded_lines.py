@@ -28,10 +28,10 @@ class Recording:
 
     def until(self, moment: float) -> Recording:
         """Return what had been written some seconds after the order's first line."""
-        end = self.order[0].at + moment
-        return Recording(
-            [line for line in self.order if line.at <= end], [line for line in self.circuit if line.at <= end]
+        order, circuit = (
+            [line for line in lines if line.at <= self.order[0].at + moment] for lines in (self.order, self.circuit)
         )
+        return Recording(order, circuit)
 
 
 def recording(name: str) -> Recording:

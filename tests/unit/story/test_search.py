@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -146,4 +147,4 @@ def test_windows_cover_the_time_to_look_back_over_without_a_gap(since: float) ->
     cut = list(windows(1_000_000_000.0, since))
     assert cut[0][1] == 1_000_000_000.0
     assert cut[-1][0] == 1_000_000_000.0 - since
-    assert all(newer[0] == older[1] for newer, older in zip(cut, cut[1:], strict=False))
+    assert all(newer[0] == older[1] for newer, older in itertools.pairwise(cut))
