@@ -61,7 +61,7 @@ class Gateway(JsonRequestHandler):
 
     network: BadNetwork
 
-    def do_POST(self) -> None:
+    def do_POST(self) -> None:  # noqa: N802 (http.server's name)
         body = self.read_body()
         order_id = json.loads(body)["order_id"]
         fault = self.network.fault(order_id)
