@@ -11,6 +11,7 @@ export UV_PYTHON_DOWNLOADS := never
 export UV_LINK_MODE := copy
 # A person's words: through the environment, so that no shell reads them as its own.
 export REASON
+export ID
 # The functions' interpreter comes first on PATH, so that `sam build` finds it wherever it was installed.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -75,6 +76,16 @@ bench: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Measure delivery at the courier's li
 
 outage: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Measure how the circuit breaker gets through an outage of 90 s
 	python -m loadtest outage
+
+##@ Orders (on AWS, or on this machine with AWS_ENDPOINT_URL)
+
+story: $(TOOLS) ## Tell what became of an order: make story ID=<correlation id or order id> [STACK=event-hub] [SINCE=24h]
+	@test -n "$$ID" || { echo 'Say which: make story ID=<correlation id or order id>'; exit 2; }
+	@python -m local.story "$$ID" --stack $(or $(STACK),event-hub) --since $(or $(SINCE),24h) $(if $(JSON),--json)
+
+produce: $(TOOLS) ## Send orders politely: make produce [STACK=event-hub] [ORDERS=20] [RATE=5] [FILE=orders.jsonl]
+	@python -m loadtest.producer $(FILE) --stack $(or $(STACK),event-hub) \
+		--orders $(or $(ORDERS),20) --rate $(or $(RATE),5)
 
 ##@ The circuit breaker by hand (on AWS, or on this machine with AWS_ENDPOINT_URL)
 
@@ -169,5 +180,4 @@ $(ARTILLERY): loadtest/package-lock.json loadtest/package.json
 	@npm ci --prefix loadtest --no-audit --no-fund --loglevel=error
 	@touch $@
 
-.PHONY: demo test setup test-unit lint format build invoke up down status logs bench outage circuit-status circuit-open \
-	circuit-probe circuit-close export-replay deploy deploy-no-flow-control loadtest lock clean help
+.PHONY: $(shell sed -nE 's/^([a-z-]+):.*\#\# .*/\1/p' $(MAKEFILE_LIST))

@@ -93,4 +93,8 @@ class OnceCourier:
             return calls[0], True
         except IdempotencyValidationError:
             return Answer(Outcome.PERMANENT, "its order_id was used before, for an order with other content"), False
-        return (calls[0], True) if calls else (Answer(Outcome.DELIVERED, f"taken before: {taken['reason']}"), False)
+        return (calls[0], True) if calls else (Answer(Outcome.DELIVERED, _taken_before(taken)), False)
+
+
+def _taken_before(taken: dict[str, Any]) -> str:
+    return f"taken before: {taken['reason']} (correlation id {taken['correlation_id']})"

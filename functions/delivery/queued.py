@@ -149,7 +149,11 @@ class QueuedDelivery:
         returned += untold + untaken
         answer: dict[str, Any] = batch_response(attempt.message for attempt in returned)
         if probe:
-            return answer | {"verdict": judge(attempts[0].answer.outcome, called=attempts[0].called)}
+            verdict = judge(attempts[0].answer.outcome, called=attempts[0].called)
+            logger.info(
+                "PROBE", status="PROBE", verdict=verdict, correlation_id=attempts[0].correlation_id or "unknown"
+            )
+            return answer | {"verdict": verdict}
         self._hide(returned)
         return answer
 
@@ -212,6 +216,8 @@ class QueuedDelivery:
             if attempt.called:
                 guard.observe(attempt.answer.outcome)
                 self._pacer.report(attempt.answer.outcome, attempt.answer.retry_after)
+            else:
+                logger.info("courier not called", reason=attempt.answer.reason)
 
     def _abandon(self, attempt: Attempt) -> Attempt:
         """Settle an order whose call has not ended, in a copy that the call cannot change any more."""
@@ -280,6 +286,7 @@ class QueuedDelivery:
         """Hide messages for their backoff. One that cannot be hidden waits for the queue's visibility timeout."""
         if not attempts:
             return
+        waits = [self._backoff(attempt) for attempt in attempts]
         try:
             answer = self._sqs.change_message_visibility_batch(
                 QueueUrl=self._queue_url,
@@ -287,7 +294,7 @@ class QueuedDelivery:
                     {
                         "Id": str(index),
                         "ReceiptHandle": attempt.message.receipt_handle,
-                        "VisibilityTimeout": self._backoff(attempt),
+                        "VisibilityTimeout": waits[index],
                     }
                     for index, attempt in enumerate(attempts)
                 ],
@@ -295,11 +302,27 @@ class QueuedDelivery:
         except Exception:  # the other orders of the batch are settled, and must stay so
             logger.exception("backoff not set", message_ids=[attempt.message.message_id for attempt in attempts])
             return
-        for failure in answer.get("Failed", []):
-            attempt = attempts[int(failure["Id"])]
-            logger.warning(
-                "backoff not set", correlation_id=attempt.correlation_id, message_id=attempt.message.message_id
-            )
+        failed = {int(failure["Id"]) for failure in answer.get("Failed", [])}
+        for index, (attempt, wait) in enumerate(zip(attempts, waits, strict=True)):
+            if index in failed:
+                logger.warning(
+                    "backoff not set", correlation_id=attempt.correlation_id, message_id=attempt.message.message_id
+                )
+            else:
+                self._log_return(attempt, wait)
+
+    def _log_return(self, attempt: Attempt, wait: int) -> None:
+        """Say when an order comes again, which nobody else knows."""
+        logger.info(
+            "BACK TO THE QUEUE",
+            status="RETRY",
+            correlation_id=attempt.correlation_id or "unknown",
+            order_id=attempt.order.order_id if attempt.order else None,
+            outcome=attempt.answer.outcome,
+            reason=attempt.answer.reason,
+            attempt=attempt.message.receive_count,
+            retry_in_seconds=wait,
+        )
 
     def _backoff(self, attempt: Attempt) -> int:
         asked = attempt.answer.retry_after or 0.0

@@ -404,6 +404,11 @@ FAULTS = [
         "stage_waits_for_the_log_role",
         add(f"{R}/OtherAccount", {"Type": "AWS::ApiGateway::Account"}),
     ),
+    fault(
+        "story without its end",
+        "function_is_in_the_story",
+        put(f"{R}/StoryQuery/Properties/LogGroupNames", [{"Ref": "DeliveryLogGroup"}]),
+    ),
     # Form
     fault("parameter without a word", "parameter_is_described", drop("/Parameters/CourierRate/Description")),
     fault("boundless parameter", "parameter_is_bounded", drop("/Parameters/CourierTimeout/MaxValue")),

@@ -238,6 +238,22 @@ def test_a_failed_order_is_hidden_for_its_backoff(
     assert delivery.hidden_seconds() <= ceiling, "not for the queue's visibility timeout of 900 s"
 
 
+def test_the_log_says_when_an_order_comes_again(delivery: Delivery, courier: CourierServer, output: Read) -> None:
+    courier.answers(Reply(429, {"Retry-After": "40"}))
+    delivery.deliver(body())
+    [line] = [line for line in output().logs if line.get("status") == "RETRY"]
+    assert line["retry_in_seconds"] == pytest.approx(delivery.hidden_seconds(), abs=1.0)
+    assert (line["correlation_id"], line["order_id"]) == ("correlation-of-ord-1", "ord-1")
+    assert (line["outcome"], line["reason"], line["attempt"]) == ("throttled", "HTTP 429", 1)
+
+
+def test_the_log_says_why_the_courier_was_not_called(delivery: Delivery, courier: CourierServer, output: Read) -> None:
+    delivery.deliver(body())
+    delivery.deliver(body())
+    [line] = [line for line in output().logs if line.get("message") == "courier not called"]
+    assert line["reason"] == "taken before: HTTP 201 (correlation id correlation-of-ord-1)"
+
+
 def test_the_backoff_of_many_orders_is_spread(delivery: Delivery, courier: CourierServer) -> None:
     courier.answers(Reply(500))
     delivery.deliver(*(body(f"ord-{index}") for index in range(10)), receive_count=7)
@@ -565,6 +581,13 @@ def test_a_probe_of_a_healthy_courier_is_a_delivery(delivery: Delivery, courier:
     assert [event["detail-type"] for event in delivery.bus.published()] == [DELIVERY_COMPLETED]
     assert probe(delivery, body())["verdict"] == "nothing", "an order that was taken before says nothing about today"
     assert courier.calls("ord-1") == 1
+
+
+def test_a_probe_says_in_the_log_what_it_found(delivery: Delivery, courier: CourierServer, output: Read) -> None:
+    courier.answers(Reply(500))
+    probe(delivery, body())
+    [line] = [line for line in output().logs if line.get("status") == "PROBE"]
+    assert (line["verdict"], line["correlation_id"]) == ("sick", "correlation-of-ord-1")
 
 
 @pytest.mark.parametrize("reply", [Reply(500), Reply(429), Reply(hangs_up=True)])

@@ -65,6 +65,7 @@ class Courier:
         logger.info(
             "courier call",
             outcome=answer.outcome,
+            reason=answer.reason,
             http_status=answer.status,
             duration_seconds=round(time.monotonic() - started, 3),
             retry_after=answer.retry_after,

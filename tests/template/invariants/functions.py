@@ -22,6 +22,17 @@ def function_has_log_group(stack: Stack, function: str) -> Iterator[str]:
         yield "has no LoggingConfig.LogGroup with a log group of this stack"
 
 
+@invariant(of("AWS::Lambda::Function"))
+def function_is_in_the_story(stack: Stack, function: str) -> Iterator[str]:
+    """The saved query StoryQuery shows all that became of an order, so it must read what every function logs.
+
+    A saved query reads the log groups that it names, and no others (CloudWatch Logs user guide, "Save queries").
+    """
+    group = logical_id(stack.properties(function).get("LoggingConfig", {}).get("LogGroup"))
+    if group and group not in map(logical_id, stack.properties("StoryQuery")["LogGroupNames"]):
+        yield f"logs to {group}, which StoryQuery does not name in LogGroupNames"
+
+
 @invariant(of("AWS::Logs::LogGroup"))
 def log_group_has_retention(stack: Stack, group: str) -> Iterator[str]:
     """Without one, logs are kept for ever, at a price (CloudWatch Logs user guide, "Change log data retention")."""
