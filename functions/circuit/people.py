@@ -29,7 +29,7 @@ _ADVICE = {
     State.CLOSED: "Nothing needs to be done.",
     State.BROKEN: (
         "The watchdog starts the circuit breaker again within two minutes. If this message comes again: "
-        "docs/circuit-breaker.md, 'Runbook'."
+        "docs/runbook.md, CircuitBreakerAlarm."
     ),
 }
 

@@ -209,6 +209,34 @@ FAULTS = [
         "alarms_reach_the_topic",
         put(f"{R}/AlarmTopic/Properties/KmsMasterKeyId", "alias/aws/sns"),
     ),
+    # Alarms
+    fault(
+        "alarm that nobody explains",
+        "alarm_has_runbook_entry",
+        add(f"{R}/StrangeAlarm", {"Type": "AWS::CloudWatch::Alarm", "Properties": {}}),
+    ),
+    fault("entry without its alarm", "runbook_entry_is_complete", drop(f"{R}/SalesDeadLetterAlarm")),
+    fault(
+        "link to another entry",
+        "alarm_links_to_runbook",
+        put(
+            f"{R}/SalesDeadLetterAlarm/Properties/AlarmDescription",
+            {"Fn::Sub": "Orders wait. ${RunbookUrl}#ingestdeadletteralarm"},
+        ),
+    ),
+    fault(
+        "link and no sentence",
+        "alarm_links_to_runbook",
+        put(
+            f"{R}/SalesDeadLetterAlarm/Properties/AlarmDescription",
+            {"Fn::Sub": "${RunbookUrl}#salesdeadletteralarm"},
+        ),
+    ),
+    fault(
+        "alarm without a word on missing data",
+        "alarm_says_what_missing_data_means",
+        drop(f"{R}/CircuitNotClosedAlarm/Properties/TreatMissingData"),
+    ),
     # Encryption
     fault("plain queue", "queue_is_encrypted", put(f"{R}/IngestQueue/Properties/SqsManagedSseEnabled", False)),
     fault("plain topic", "topic_is_encrypted", drop(f"{R}/AlarmTopic/Properties/KmsMasterKeyId")),
