@@ -31,6 +31,7 @@ GAPS: tuple[str, ...] = (
     "event_bus_targets",
     "queue_metrics",
     "alarm_evaluation",
+    "metric_math",
     "alarm_events",
     "log_event_ids",
     "log_event_pages",

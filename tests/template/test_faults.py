@@ -157,6 +157,12 @@ FAULTS = [
         "dead_letters_outlive_their_queue",
         put("/Mappings/Seconds/Retention/Queue", 1209600),
     ),
+    fault(
+        "alarm that looks back two days",
+        "alarm_looks_back_a_day_at_most",
+        put("/Parameters/CircuitNotClosedMinutes/MaxValue", 2880),
+        variant="flow_control+most",
+    ),
     # Dead letters
     fault("no redrive", "queue_has_dead_letter_queue", drop(f"{R}/DeliveryQueue/Properties/RedrivePolicy")),
     fault(
@@ -235,7 +241,17 @@ FAULTS = [
     fault(
         "alarm without a word on missing data",
         "alarm_says_what_missing_data_means",
-        drop(f"{R}/CircuitNotClosedAlarm/Properties/TreatMissingData"),
+        drop(f"{R}/IngestAgeAlarm/Properties/TreatMissingData"),
+    ),
+    fault(
+        "alarm that falls asleep without data",
+        "alarm_says_what_missing_data_means",
+        drop(f"{R}/CircuitNotClosedAlarm/Properties/InsufficientDataActions"),
+    ),
+    fault(
+        "part of no composite alarm but by NOT",
+        "alarm_tells_people",
+        drop(f"{R}/AccountConcurrencyAlarm/Properties/AlarmActions"),
     ),
     # Encryption
     fault("plain queue", "queue_is_encrypted", put(f"{R}/IngestQueue/Properties/SqsManagedSseEnabled", False)),

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 
-from tests.template.runbook import LOOK, MEANING, REMEDY, anchor, entries
+from tests.template.runbook import LOOK, MEANING, REMEDY, anchor, entries, runbook
+from tests.template.translated import template_yaml
 
 ENTRY = """# Runbook
 
@@ -57,3 +60,10 @@ def test_what_is_missing_is_named(before: str, after: str, lacks: str) -> None:
 
 def test_an_empty_entry_lacks_everything() -> None:
     assert len(entries(ENTRY)["OtherAlarm"].lacks()) == 3
+
+
+def test_commands_name_resources_of_the_template() -> None:
+    """A command that fails costs minutes when they matter most."""
+    named = {name for entry in runbook().values() for name in re.findall(r"\$\(resource (\w+)\)", entry.text)}
+    assert named
+    assert named <= template_yaml().document["Resources"].keys()

@@ -36,10 +36,7 @@ def alarm_links_to_runbook(stack: Stack, alarm: str) -> Iterator[str]:
 
     The link is the parameter RunbookUrl and the anchor of the entry (the heading in lower case).
     """
-    description = stack.properties(alarm).get("AlarmDescription", "")
-    sentence, _, link = str(
-        description.get("Fn::Sub", "") if isinstance(description, dict) else description
-    ).rpartition(" ")
+    sentence, _, link = str(stack.properties(alarm).get("AlarmDescription", "")).rpartition(" ")
     if link != f"{stack.parameters['RunbookUrl']}{anchor(alarm)}":
         yield f"does not end its AlarmDescription with ${{RunbookUrl}}{anchor(alarm)}"
     if not sentence.endswith("."):
@@ -50,7 +47,12 @@ def alarm_links_to_runbook(stack: Stack, alarm: str) -> Iterator[str]:
 def alarm_says_what_missing_data_means(stack: Stack, alarm: str) -> Iterator[str]:
     """Without TreatMissingData a metric that stops leaves its alarm in INSUFFICIENT_DATA, which tells nobody.
 
-    (CloudWatch user guide, "Configuring how CloudWatch alarms treat missing data".)
+    (CloudWatch user guide, "Configuring how CloudWatch alarms treat missing data".) Who wants that state on purpose
+    says so, and tells people of it.
     """
-    if stack.properties(alarm).get("TreatMissingData") not in ("breaching", "notBreaching", "ignore"):
-        yield "has no TreatMissingData of breaching, notBreaching or ignore"
+    properties = stack.properties(alarm)
+    treatment = properties.get("TreatMissingData")
+    if treatment not in ("breaching", "notBreaching", "ignore", "missing"):
+        yield "has no TreatMissingData"
+    if treatment == "missing" and not properties.get("InsufficientDataActions"):
+        yield "has TreatMissingData: missing, and no InsufficientDataActions"
