@@ -11,6 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from hub.instrument import logger
+from hub.measures import COURIER_FAILURE
 
 if TYPE_CHECKING:
     from mypy_boto3_cloudwatch import CloudWatchClient
@@ -56,7 +57,7 @@ class Evidence:
         end = datetime.now(UTC)
         metric = {
             "Namespace": "SelfHealingEventHub",
-            "MetricName": "CourierFailure",
+            "MetricName": COURIER_FAILURE.name,
             "Dimensions": [{"Name": "service", "Value": "delivery"}],
         }
         points = self._cloudwatch.get_metric_statistics(

@@ -9,7 +9,8 @@ from evidence import Evidence
 from hub.circuit import State
 from hub.event_bus import EventBus
 from hub.events import circuit_changed
-from hub.instrument import MetricUnit, logger, metrics
+from hub.instrument import logger
+from hub.measures import CIRCUIT, CIRCUIT_LEVEL, CIRCUIT_LEVELS, CIRCUIT_REPAIRED
 
 if TYPE_CHECKING:
     from mypy_boto3_sns import SNSClient
@@ -29,7 +30,7 @@ _ADVICE = {
     State.CLOSED: "Nothing needs to be done.",
     State.BROKEN: (
         "The watchdog starts the circuit breaker again within two minutes. If this message comes again: "
-        "docs/circuit-breaker.md, 'Runbook'."
+        "docs/runbook.md, CircuitBreakerAlarm."
     ),
 }
 
@@ -61,7 +62,8 @@ class People:
             RuntimeError: The event or the message was refused. To be told again, under the same event id.
         """
         state = State(transition["state"])
-        metrics.add_metric(f"Circuit{state.title().replace('-', '')}", MetricUnit.Count, 1)
+        CIRCUIT[state].add()
+        CIRCUIT_LEVEL.add(CIRCUIT_LEVELS[state])
         facts = {key: transition[key] for key in ("reason", "cause", "since", "failures")}
         logger.info("CIRCUIT", state=state, owner=transition["owner"], version=transition["version"], **facts)
         event = circuit_changed(
@@ -81,7 +83,7 @@ class People:
 
     def tell_repair(self, repair: str, wrong: str) -> None:
         """Say that the watchdog has mended a contradiction."""
-        metrics.add_metric("CircuitRepaired", MetricUnit.Count, 1)
+        CIRCUIT_REPAIRED.add()
         logger.warning("CIRCUIT REPAIRED", repair=repair, wrong=wrong)
         lines = [f"What was wrong: {wrong}", f"What was done: {repair}", *self._evidence.gather()]
         self.message("Circuit repaired by the watchdog", lines)

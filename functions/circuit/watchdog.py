@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from hub.circuit import ITEM_KEY, Observation, Repair, State, diagnose
-from hub.instrument import MetricUnit, logger, metrics
+from hub.instrument import logger
+from hub.measures import CIRCUIT_LEVEL, CIRCUIT_LEVELS, CIRCUIT_NOT_CLOSED
 from people import People
 
 if TYPE_CHECKING:
@@ -68,7 +69,8 @@ class Watchdog:
         """
         item = self._item()
         seen = self._observe(item)
-        metrics.add_metric("CircuitNotClosed", MetricUnit.Count, int(seen.state is not State.CLOSED))
+        CIRCUIT_NOT_CLOSED.add(int(seen.state is not State.CLOSED))
+        CIRCUIT_LEVEL.add(CIRCUIT_LEVELS[seen.state])
         found = diagnose(seen)
         if found is None:
             return None

@@ -14,7 +14,8 @@ from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait
 from hub.courier import Answer, Courier
 from hub.event_bus import EventBus
 from hub.events import ORDER_NOTIFIED, Event, delivery_completed, read_event
-from hub.instrument import LambdaContext, MetricUnit, metrics, record_status
+from hub.instrument import LambdaContext, record_status
+from hub.measures import CALLS, DELIVERY_DELAY
 from hub.outcomes import Outcome
 
 ATTEMPTS = 5
@@ -68,7 +69,9 @@ class DirectDelivery:
 
     def _call(self, order: Event) -> Answer:
         answer = self._courier.deliver(order)
-        metrics.add_metric(f"Calls{answer.outcome.capitalize()}", MetricUnit.Count, 1)
+        CALLS[answer.outcome].add()
         if answer.outcome is Outcome.DELIVERED:
+            if (delay := order.age(datetime.now(UTC))) is not None:
+                DELIVERY_DELAY.add(delay)
             return answer
         raise (TryAgain if answer.outcome.goes_back else NotDelivered)(answer.reason)

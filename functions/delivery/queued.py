@@ -27,7 +27,8 @@ from hub.events import (
     read_event,
     read_json,
 )
-from hub.instrument import LambdaContext, MetricResolution, MetricUnit, in_parallel, logger, metrics, record_status
+from hub.instrument import LambdaContext, in_parallel, logger, record_status
+from hub.measures import CALLS, COURIER_FAILURE, DELIVERY_DELAY, PACE
 from hub.outcomes import Outcome
 from hub.pacer import Pacer
 from hub.queues import DeadLetterQueue, Message, batch_response, messages
@@ -71,6 +72,8 @@ class Attempt:
     """When its call may begin, on the invocation's clock; None if there was no slot for it."""
     called: bool = False
     """Whether the courier was called for it."""
+    delay: float | None = None
+    """Seconds from the receipt of the order to the courier's yes; None if it did not say yes to this call."""
 
     @property
     def correlation_id(self) -> str | None:
@@ -214,6 +217,8 @@ class QueuedDelivery:
         elif self._clock() <= last_start:
             attempt.answer, attempt.called = self._courier.deliver(order)
             if attempt.called:
+                if attempt.answer.outcome is Outcome.DELIVERED:
+                    attempt.delay = order.age(datetime.now(UTC))
                 guard.observe(attempt.answer.outcome)
                 self._pacer.report(attempt.answer.outcome, attempt.answer.retry_after)
             else:
@@ -234,11 +239,14 @@ class QueuedDelivery:
             attempt.answer = replace(answer, outcome=Outcome.PERMANENT, reason=reason)
 
     def _count(self, attempts: Sequence[Attempt]) -> None:
-        """Count the outcomes, and give the circuit breaker its samples: their average is the failure rate."""
+        """Count outcomes and delays, and give the circuit breaker its samples: their average is the failure rate."""
         for attempt in attempts:
-            metrics.add_metric(f"Calls{attempt.answer.outcome.capitalize()}", MetricUnit.Count, 1)
+            CALLS[attempt.answer.outcome].add()
             if attempt.called and (failed := sample(attempt.answer.outcome)) is not None:
-                metrics.add_metric("CourierFailure", MetricUnit.Count, failed, MetricResolution.High)
+                COURIER_FAILURE.add(failed)
+            if attempt.delay is not None:
+                DELIVERY_DELAY.add(attempt.delay)
+        PACE.add(self._pacer.rate)
 
     def _publish(self, attempts: Sequence[Attempt]) -> list[Attempt]:
         """Tell the bus what became of the orders, and return the attempts of which it could not be told."""

@@ -11,7 +11,8 @@ import boto3
 from hub import settings
 from hub.event_bus import EventBus
 from hub.events import Event, UnreadableEvent, order_notified, read_json
-from hub.instrument import LambdaContext, MetricUnit, instrument, metrics, record_status
+from hub.instrument import LambdaContext, instrument, record_status
+from hub.measures import ORDERS_NOTIFIED, ORDERS_UNREADABLE
 from hub.queues import DeadLetterQueue, Message, batch_response, messages
 
 
@@ -48,7 +49,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, Any]:
             _report(order, refused.get(index))
         except NotPublished:
             failed.append(message)
-    metrics.add_metric("OrdersNotified", MetricUnit.Count, len(notified) - len(refused))
+    ORDERS_NOTIFIED.add(len(notified) - len(refused))
     return batch_response(failed)
 
 
@@ -76,7 +77,7 @@ def _dead_letter(message: Message, error: UnreadableEvent) -> list[Message]:
             DEAD_LETTERS.send(message, outcome="poison", reason=str(error), correlation_id=correlation_id)
     except Exception:  # already logged by record_status
         return [message]
-    metrics.add_metric("OrdersUnreadable", MetricUnit.Count, 1)
+    ORDERS_UNREADABLE.add()
     return []
 
 

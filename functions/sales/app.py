@@ -13,7 +13,8 @@ from botocore.exceptions import ClientError
 
 from hub import settings
 from hub.events import ORDER_NOTIFIED, Event, UnreadableEvent, read_event, read_json
-from hub.instrument import LambdaContext, MetricUnit, instrument, logger, metrics, record_status
+from hub.instrument import LambdaContext, instrument, logger, record_status
+from hub.measures import ORDER_VALUE, ORDERS, ORDERS_REPEATED, ORDERS_UNREADABLE
 from hub.queues import DeadLetterQueue, Message, messages
 
 
@@ -66,12 +67,12 @@ def _keep_once(message: Message, order: Event) -> None:
         kept: Any = error.response.get("Item", {})
         if kept.get("content", {}).get("S") == order.content:
             logger.info("already kept", order_id=order.order_id)
-            metrics.add_metric("OrdersRepeated", MetricUnit.Count, 1)
+            ORDERS_REPEATED.add()
         else:
             _dead_letter(message, order.correlation_id, "its order_id was used before, for an order with other content")
         return
-    metrics.add_metric("Orders", MetricUnit.Count, 1)
-    metrics.add_metric(f"OrderValue{order.data['currency']}", MetricUnit.Count, order.data["total"])
+    ORDERS.add()
+    ORDER_VALUE.add(order.data["total"], order.data["currency"])
 
 
 def _item(order: Event) -> dict[str, Any]:
@@ -93,4 +94,4 @@ def _item(order: Event) -> dict[str, Any]:
 
 def _dead_letter(message: Message, correlation_id: str | None, reason: str) -> None:
     DEAD_LETTERS.send(message, outcome="poison", reason=reason, correlation_id=correlation_id)
-    metrics.add_metric("OrdersUnreadable", MetricUnit.Count, 1)
+    ORDERS_UNREADABLE.add()

@@ -17,7 +17,8 @@ import boto3
 
 from behaviour import MODES, Control, Courier, Plan, plan
 from hub import settings
-from hub.instrument import LambdaContext, MetricUnit, instrument, logger, metrics
+from hub.instrument import LambdaContext, instrument, logger
+from hub.measures import DELIVERIES_ACCEPTED, DELIVERIES_REFUSED
 
 
 @dataclass(frozen=True)
@@ -65,7 +66,7 @@ def deliver(event: dict[str, Any]) -> dict[str, Any]:
     time.sleep(course.latency)
     repeated = course.accepts and not _count_effect(key)
     time.sleep(course.silence)
-    metrics.add_metric("DeliveriesAccepted" if course.accepts else "DeliveriesRefused", MetricUnit.Count, 1)
+    (DELIVERIES_ACCEPTED if course.accepts else DELIVERIES_REFUSED).add()
     logger.info("delivery", http_status=course.status, latency=course.latency, call=call, repeated=repeated)
     return _answer(course.status, {"order_id": order_id, "message": course.message}, course)
 

@@ -32,6 +32,7 @@ GAPS: tuple[str, ...] = (
     "stream_mappings",
     "queue_metrics",
     "alarm_evaluation",
+    "metric_math",
     "alarm_events",
     "log_event_ids",
     "log_event_pages",

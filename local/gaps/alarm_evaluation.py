@@ -8,7 +8,8 @@ ministack: puts the metrics of all dimensions together, takes all periods as one
 data, and evaluates only on PutMetricData.
 
 Periods end at the moment of the evaluation here, so an alarm fires as soon as its data is there.
-`LOCAL_ALARM_SECONDS` is the time between two evaluations. Metric math is left out.
+`LOCAL_ALARM_SECONDS` is the time between two evaluations. The arithmetic of alarms on several metrics
+is in `metric_math`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import time
 from typing import Any
 
 from local.gaps.emulator import Emulator
+from local.gaps.metric_math import metric_stats, value
 from local.gaps.scopes import in_scope
 
 MINUTE = 60.0
@@ -53,18 +55,16 @@ def evaluate(alarm: Alarm) -> None:
     """Bring one alarm into the state that its metric calls for, and fire the state's actions."""
     from ministack.services import cloudwatch
 
-    comparison = COMPARISONS.get(alarm.get("ComparisonOperator", ""))
-    if comparison is None or not alarm.get("MetricName"):
+    if alarm.get("ComparisonOperator") not in COMPARISONS or not alarm.get("MetricName"):
         return
-    threshold = float(alarm.get("Threshold", 0))
-    values = datapoints(alarm, time.time())
-    state = alarm_state(alarm, [None if v is None else comparison(v, threshold) for v in values])
+    values = series(alarm, time.time())
+    state = alarm_state(alarm, values)
     old = alarm["StateValue"]
     if state == old:
         return
     reason = (
         f"Threshold Crossed: datapoints {values} (newest first) against the threshold "
-        f"({threshold}, {alarm['ComparisonOperator']}); missing data is {treatment(alarm)}."
+        f"({alarm['Threshold']}, {alarm['ComparisonOperator']}); missing data is {treatment(alarm)}."
     )
     alarm |= {"StateValue": state, "StateReason": reason, "StateUpdatedTimestamp": int(time.time())}
     cloudwatch._record_history(alarm["AlarmName"], old, state, reason)
@@ -72,8 +72,20 @@ def evaluate(alarm: Alarm) -> None:
     cloudwatch._evaluate_parent_alarms(alarm)
 
 
+def series(alarm: Alarm, now: float) -> list[float | None]:
+    """What the alarm looks at, in each of its periods, the newest first; None without data."""
+    if "Metrics" not in alarm:
+        return datapoints(alarm, now)
+    count = alarm["EvaluationPeriods"]
+    metrics = {
+        name: datapoints(metric | {"EvaluationPeriods": count}, now)
+        for name, metric in metric_stats(alarm["Metrics"]).items()
+    }
+    return [value(alarm["Metrics"], {name: data[period] for name, data in metrics.items()}) for period in range(count)]
+
+
 def datapoints(alarm: Alarm, now: float) -> list[float | None]:
-    """The metric's value in each of the alarm's periods, the newest first; None without data."""
+    """A metric's value in each of the alarm's periods, the newest first; None without data."""
     from ministack.services import cloudwatch
 
     dimensions = cloudwatch._dims_from_list(alarm.get("Dimensions") or [])
@@ -97,8 +109,10 @@ def treatment(alarm: Alarm) -> str:
     return str(alarm.get("TreatMissingData") or "missing")
 
 
-def alarm_state(alarm: Alarm, breaching: list[bool | None]) -> str:
-    """The state for periods that breach, do not breach, or have no data (None)."""
+def alarm_state(alarm: Alarm, values: list[float | None]) -> str:
+    """The state for the values of its periods, None where there is no data."""
+    compare, threshold = COMPARISONS[alarm["ComparisonOperator"]], float(alarm["Threshold"])
+    breaching = [None if number is None else bool(compare(number, threshold)) for number in values]
     missing = treatment(alarm)
     needed = int(alarm.get("DatapointsToAlarm") or alarm.get("EvaluationPeriods") or 1)
     if missing in ("breaching", "notBreaching"):

@@ -71,12 +71,14 @@ def described_state(alarm: Alarm, value: str, reason: str) -> State:
 
 
 def configuration(alarm: Alarm) -> dict[str, Any]:
-    """What the alarm looks at: a rule, or one metric."""
+    """What the alarm looks at: a rule, one metric, or metrics and the arithmetic of them."""
     described: dict[str, Any] = {}
     if alarm.get("AlarmDescription"):
         described["description"] = alarm["AlarmDescription"]
     if "AlarmRule" in alarm:
         return described | {"alarmRule": alarm["AlarmRule"]}
+    if "Metrics" in alarm:
+        return described | {"metrics": [query_of(query) for query in alarm["Metrics"]]}
     metric = {
         "namespace": alarm.get("Namespace"),
         "name": alarm.get("MetricName"),
@@ -89,6 +91,17 @@ def configuration(alarm: Alarm) -> dict[str, Any]:
     }
     identifier = str(uuid.uuid5(uuid.NAMESPACE_URL, alarm["AlarmArn"]))
     return described | {"metrics": [{"id": identifier, "metricStat": statistic, "returnData": True}]}
+
+
+def query_of(query: dict[str, Any]) -> dict[str, Any]:
+    """One of the metrics or expressions of an alarm on metric math, as an event describes it."""
+    described = {"id": query["Id"], "returnData": str(query.get("ReturnData", True)).lower() == "true"}
+    if "Expression" in query:
+        return described | {"expression": query["Expression"]}
+    metric, stat = query["MetricStat"]["Metric"], query["MetricStat"]
+    dimensions = {item["Name"]: item["Value"] for item in metric.get("Dimensions") or []}
+    names = {"namespace": metric["Namespace"], "name": metric["MetricName"], "dimensions": dimensions}
+    return described | {"metricStat": {"metric": names, "period": stat["Period"], "stat": stat["Stat"]}}
 
 
 def timestamp(seconds: float) -> str:

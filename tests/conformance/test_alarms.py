@@ -155,3 +155,45 @@ def test_a_change_of_state_is_an_event_for_metric_and_composite_alarms(account: 
         "rate": "ALARM",
         "volume": "ALARM",
     }
+
+
+def test_an_alarm_on_arithmetic_looks_at_all_its_metrics(account: Account) -> None:
+    """CloudWatch user guide, "Using metric math": of two metrics, and only in periods in which both have data."""
+
+    def metric(name: str, **more: Any) -> dict[str, Any]:
+        stat = {"Metric": {"Namespace": "Test", "MetricName": name}, "Period": 60, "Stat": "Sum"}
+        return {"Id": name.lower(), "MetricStat": stat, "ReturnData": False}
+
+    def alarm(expression: str, threshold: int) -> dict[str, Any]:
+        properties = {
+            "Metrics": [{"Id": "share", "Expression": expression}, metric("Errors"), metric("Calls")],
+            "EvaluationPeriods": 1,
+            "Threshold": threshold,
+            "ComparisonOperator": "GreaterThanOrEqualToThreshold",
+            "TreatMissingData": "notBreaching",
+        }
+        return {"Type": "AWS::CloudWatch::Alarm", "Properties": properties}
+
+    outputs = account.stack(
+        {
+            "Share": alarm("100 * errors / calls", 50),
+            "High": alarm("100 * errors / (calls + 1)", 50),
+            "Quota": alarm("100 * errors / SERVICE_QUOTA(calls)", 1),
+        },
+        {name: {"Ref": name} for name in ("Share", "High", "Quota")},
+    )
+    cloudwatch = account.client("cloudwatch")
+
+    def measure(**values: float) -> None:
+        data = [{"MetricName": name, "Value": value} for name, value in values.items()]
+        cloudwatch.put_metric_data(Namespace="Test", MetricData=data)
+
+    def states() -> list[str]:
+        return [state(account, outputs[name]) for name in ("Share", "High", "Quota")]
+
+    measure(Errors=5)
+    account.eventually(lambda: states() == ["OK", "OK", "OK"])
+    measure(Calls=10)
+    account.eventually(lambda: states() == ["ALARM", "OK", "OK"])
+    measure(Errors=5)
+    account.eventually(lambda: states() == ["ALARM", "ALARM", "ALARM"])

@@ -148,6 +148,12 @@ FAULTS = [
         "dead_letters_outlive_their_queue",
         put("/Mappings/Seconds/Retention/Queue", 1209600),
     ),
+    fault(
+        "alarm that looks back two days",
+        "alarm_looks_back_a_day_at_most",
+        put("/Parameters/CircuitNotClosedMinutes/MaxValue", 2880),
+        variant="flow_control+most",
+    ),
     # Dead letters
     fault("no redrive", "queue_has_dead_letter_queue", drop(f"{R}/DeliveryQueue/Properties/RedrivePolicy")),
     fault(
@@ -265,6 +271,44 @@ FAULTS = [
         "topic under the AWS managed key",
         "alarms_reach_the_topic",
         put(f"{R}/AlarmTopic/Properties/KmsMasterKeyId", "alias/aws/sns"),
+    ),
+    # Alarms
+    fault(
+        "alarm that nobody explains",
+        "alarm_has_runbook_entry",
+        add(f"{R}/StrangeAlarm", {"Type": "AWS::CloudWatch::Alarm", "Properties": {}}),
+    ),
+    fault("entry without its alarm", "runbook_entry_is_complete", drop(f"{R}/SalesDeadLetterAlarm")),
+    fault(
+        "link to another entry",
+        "alarm_links_to_runbook",
+        put(
+            f"{R}/SalesDeadLetterAlarm/Properties/AlarmDescription",
+            {"Fn::Sub": "Orders wait. ${RunbookUrl}#ingestdeadletteralarm"},
+        ),
+    ),
+    fault(
+        "link and no sentence",
+        "alarm_links_to_runbook",
+        put(
+            f"{R}/SalesDeadLetterAlarm/Properties/AlarmDescription",
+            {"Fn::Sub": "${RunbookUrl}#salesdeadletteralarm"},
+        ),
+    ),
+    fault(
+        "alarm without a word on missing data",
+        "alarm_says_what_missing_data_means",
+        drop(f"{R}/IngestAgeAlarm/Properties/TreatMissingData"),
+    ),
+    fault(
+        "alarm that falls asleep without data",
+        "alarm_says_what_missing_data_means",
+        drop(f"{R}/CircuitNotClosedAlarm/Properties/InsufficientDataActions"),
+    ),
+    fault(
+        "part of no composite alarm but by NOT",
+        "alarm_tells_people",
+        drop(f"{R}/AccountConcurrencyAlarm/Properties/AlarmActions"),
     ),
     # Encryption
     fault("plain queue", "queue_is_encrypted", put(f"{R}/IngestQueue/Properties/SqsManagedSseEnabled", False)),

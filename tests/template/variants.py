@@ -14,7 +14,7 @@ _OWN_COURIER = {
 }
 
 VARIANTS: dict[str, dict[str, Any]] = {
-    "flow_control": {"FlowControl": "enabled", "AlarmEmail": "people@widgets.example"},
+    "flow_control": {"FlowControl": "enabled", "AlarmEmail": "people@widgets.example", "SilenceMinutes": 30},
     "no_flow_control": {"FlowControl": "disabled"},
     "flow_control+own_courier": {"FlowControl": "enabled", "SetApiGatewayAccountRole": "false", **_OWN_COURIER},
     "no_flow_control+own_courier": {"FlowControl": "disabled", **_OWN_COURIER},

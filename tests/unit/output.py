@@ -37,9 +37,14 @@ class Output:
             if "status" in line and correlation_id in (None, line.get("correlation_id"))
         ]
 
-    def metric(self, name: str) -> float | None:
-        """The sum of a metric's values, None if there is none."""
-        values = [value for line in self.metrics if name in line for value in _listed(line[name])]
+    def metric(self, name: str, **dimensions: str) -> float | None:
+        """The sum of a metric's values, None if there is none; with these dimension values, if any are given."""
+        values = [
+            value
+            for line in self.metrics
+            if name in line and dimensions.items() <= line.items()
+            for value in _listed(line[name])
+        ]
         return sum(values) if values else None
 
 

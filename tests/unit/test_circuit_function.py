@@ -210,7 +210,8 @@ def test_the_watchdog_leaves_a_sound_circuit_alone(circuit: Circuit, output: Rea
     circuit.mapping["State"] = "Disabled"
     circuit.running.add(OWNER)
     assert circuit.watch() is None
-    assert output().metric("CircuitNotClosed") == 1
+    written = output()
+    assert (written.metric("CircuitNotClosed"), written.metric("CircuitLevel")) == (1, 3)
     assert circuit.started == []
     assert circuit.told() == []
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
@@ -14,7 +15,7 @@ from hub.events import DELIVERY_COMPLETED
 from tests.unit.aws import BUS, AwsErrors, Bus
 from tests.unit.courier_server import CourierServer, Reply
 from tests.unit.lambda_functions import call, load_function
-from tests.unit.orders import COURIER_KEY, an_envelope, an_order, correlation_of
+from tests.unit.orders import COURIER_KEY, RECEIVED_AT, an_envelope, an_order, correlation_of
 from tests.unit.output import Output
 
 type Read = Callable[[], Output]
@@ -78,6 +79,8 @@ def test_the_first_build_tries_again_inside_the_function(
     assert event["detail"]["data"]["attempts"] == 3
     written = output()
     assert written.metric("CallsUnhealthy") == written.metric("CallsThrottled") == written.metric("CallsDelivered") == 1
+    delivered_at = datetime.fromisoformat(event["detail"]["data"]["delivered_at"])
+    assert written.metric("DeliveryDelay") == pytest.approx((delivered_at - RECEIVED_AT).total_seconds(), abs=5)
 
 
 @pytest.mark.parametrize("reply", [Reply(500), Reply(429), Reply(408), Reply(hangs_up=True)])

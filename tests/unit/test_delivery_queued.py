@@ -6,6 +6,7 @@ import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from itertools import count
 from threading import Barrier
 from types import ModuleType
@@ -21,7 +22,7 @@ from hub.events import DELIVERY_COMPLETED, DELIVERY_FAILED
 from tests.unit.aws import BUS, AwsErrors, Bus, Queue, create_table
 from tests.unit.courier_server import CourierServer, Reply, Request
 from tests.unit.lambda_functions import Context, call, load_function, returned
-from tests.unit.orders import COURIER_KEY, PRIVATE, an_envelope, an_order, compact, correlation_of
+from tests.unit.orders import COURIER_KEY, PRIVATE, RECEIVED_AT, an_envelope, an_order, compact, correlation_of
 from tests.unit.output import Output
 
 type Read = Callable[[], Output]
@@ -108,6 +109,10 @@ def test_a_delivered_order_leaves_the_queue_and_is_reported(
     assert event["detail"]["metadata"]["correlation_id"] == correlation_of(an_order())
     written = output()
     assert written.metric("CallsDelivered") == 1
+    assert written.metric("Pace") == 1000
+    assert written.metric("DeliveryDelay") == pytest.approx(
+        (datetime.fromisoformat(event["detail"]["data"]["delivered_at"]) - RECEIVED_AT).total_seconds(), abs=5
+    )
     assert written.statuses(correlation_of(an_order())) == ["START", "COMPLETED"]
 
 

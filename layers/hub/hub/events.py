@@ -65,6 +65,17 @@ class Event:
         """The shop's name for the order."""
         return str(self.data["order_id"])
 
+    def age(self, now: datetime) -> float | None:
+        """Return the seconds since the order was received, 0 or more; None if ``received_at`` is no moment in time.
+
+        Args:
+            now: The present, with a time zone.
+        """
+        try:
+            return max(0.0, (now - datetime.fromisoformat(self.received_at)).total_seconds())
+        except ValueError:  # the schema fixes the form, and lets the 31st of February pass
+            return None
+
     @property
     def content(self) -> str:
         """A fingerprint of the order: two orders under one order id differ in it, one order sent twice does not."""

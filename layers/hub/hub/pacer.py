@@ -16,7 +16,8 @@ from uuid import uuid4
 
 from botocore.exceptions import BotoCoreError, ClientError
 
-from hub.instrument import MetricUnit, logger, metrics
+from hub.instrument import logger
+from hub.measures import PACE_MENDED, PACE_UNAVAILABLE
 from hub.outcomes import Outcome
 from hub.pacing import Limits, Pace, reserve, slow_down, sound, speed_up
 
@@ -151,6 +152,11 @@ class Pacer:
                 slots, self._local = reserve(self._local, self._share, calls=calls, now=now, until=now + within)
         return [max(0.0, slot - now) for slot in slots]
 
+    @property
+    def rate(self) -> float:
+        """Calls a second at present, as far as this execution knows."""
+        return (self._pace or self._local).rate
+
     def report(self, outcome: Outcome, retry_after: float | None) -> None:
         """Learn from an answer: a refusal at once and for every execution, a delivery with the next reservation."""
         with self._lock:
@@ -190,7 +196,7 @@ class Pacer:
             reason = f"{type(error).__name__}: {error}"
         self._pace = None
         self._failed_at = self._monotonic()
-        metrics.add_metric("PaceUnavailable", MetricUnit.Count, 1)
+        PACE_UNAVAILABLE.add()
         logger.error("pace unavailable, keeping to this execution's share", reason=reason, rate=self._share.rate)
         return None
 
@@ -226,7 +232,7 @@ class Pacer:
             values = {field.name: float(item[field.name]["N"]) for field in fields(Pace)} if item else None
             self._pace = Pace(**values) if values else Pace(self._clock.now(), self._limits.rate)
         except (KeyError, TypeError, ValueError):
-            metrics.add_metric("PaceMended", MetricUnit.Count, 1)
+            PACE_MENDED.add()
             logger.error("the item of the pace is broken; starting again at the lowest rate", item=item)
             self._pace = Pace(self._clock.now(), self._limits.floor)
         return self._pace

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -153,9 +154,13 @@ def dead_letter_queue_has_alarm(stack: Stack, queue: str) -> Iterator[str]:
 
 
 def _alarms(stack: Stack) -> list[str]:
-    """Return the alarms, without those that are only parts of a composite alarm's rule."""
+    """Return the alarms, without those that are only parts of a composite alarm's rule.
+
+    One that keeps a composite alarm quiet (NOT) is no part of it, and tells people itself.
+    """
     composites = stack.of_type("AWS::CloudWatch::CompositeAlarm")
-    parts = {name for alarm in composites for name in references(stack.properties(alarm)["AlarmRule"])}
+    rules = [stack.properties(alarm)["AlarmRule"]["Fn::Sub"] for alarm in composites]
+    parts = {name for rule in rules for name in references({"Fn::Sub": re.sub(r'NOT ALARM\("[^"]*"\)', "", rule)})}
     return [name for name in (*stack.of_type("AWS::CloudWatch::Alarm"), *composites) if name not in parts]
 
 

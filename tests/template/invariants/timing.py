@@ -134,3 +134,17 @@ def dead_letters_outlive_their_queue(stack: Stack, queue: str) -> Iterator[str]:
 def _redrive(stack: Stack, queue: str) -> dict[str, Any]:
     policy: dict[str, Any] = stack.properties(queue).get("RedrivePolicy", {})
     return policy
+
+
+@invariant(of("AWS::CloudWatch::Alarm"))
+def alarm_looks_back_a_day_at_most(stack: Stack, alarm: str) -> Iterator[str]:
+    """CloudWatch refuses an alarm whose evaluation periods are longer than a day together.
+
+    (PutMetricAlarm, CloudWatch API reference: EvaluationPeriods; a week, if a period is an hour or more.)
+    """
+    properties = stack.properties(alarm)
+    periods = [properties["Period"]] if "Period" in properties else []
+    periods += [query["MetricStat"]["Period"] for query in properties.get("Metrics", []) if "MetricStat" in query]
+    looks_back = max(map(int, periods)) * int(properties["EvaluationPeriods"])
+    if looks_back > 24 * 3600:
+        yield f"looks back {looks_back} s, and not 86,400 s at most"
