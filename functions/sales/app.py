@@ -46,7 +46,7 @@ def keep(record: Any) -> None:
         with record_status("order", None, message_id=message.message_id):
             _dead_letter(message, None, str(error))
         return
-    with record_status(order.detail_type, order.correlation_id, order_id=order.order_id, event_id=order.event_id):
+    with record_status(order.detail_type, order.correlation_id, **order.log_keys):
         _keep_once(message, order)
 
 
@@ -66,7 +66,7 @@ def _keep_once(message: Message, order: Event) -> None:
         kept: Any = error.response.get("Item", {})
         if kept.get("content", {}).get("S") == order.content:
             logger.info("already kept", order_id=order.order_id)
-            metrics.add_metric("OrdersRepeated", MetricUnit.Count, 1)
+            metrics.add_metric("OrdersReplayed" if order.replay else "OrdersRepeated", MetricUnit.Count, 1)
         else:
             _dead_letter(message, order.correlation_id, "its order_id was used before, for an order with other content")
         return

@@ -59,11 +59,19 @@ class Event:
     event_id: str
     received_at: str
     data: dict[str, Any]
+    replay: str = ""
+    """The replay of the archive that brought it; empty for an event that is delivered as it happens."""
 
     @property
     def order_id(self) -> str:
         """The shop's name for the order."""
         return str(self.data["order_id"])
+
+    @property
+    def log_keys(self) -> dict[str, str]:
+        """What names the order on each line of a log, and marks what comes from a replay."""
+        keys = {"order_id": self.order_id, "event_id": self.event_id}
+        return keys | {"replay": self.replay} if self.replay else keys
 
     @property
     def content(self) -> str:
@@ -192,7 +200,17 @@ def read_event(envelope: Any, detail_type: str) -> Event:
         event_id=metadata["event_id"],
         received_at=metadata["received_at"],
         data=detail["data"],
+        replay=replay_of(envelope),
     )
+
+
+def replay_of(envelope: Mapping[str, Any]) -> str:
+    """Return the name of the replay that an event comes from; empty if it comes from none.
+
+    EventBridge adds ``replay-name`` to what it replays ("Archiving and replaying events", EventBridge user guide).
+    """
+    name = envelope.get("replay-name")
+    return name if isinstance(name, str) else ""
 
 
 def read_json(text: str) -> Any:
