@@ -29,6 +29,7 @@ GAPS: tuple[str, ...] = (
     "asynchronous_invocation",
     "batching_window",
     "event_bus_targets",
+    "event_replay",
     "queue_metrics",
     "alarm_evaluation",
     "alarm_events",
