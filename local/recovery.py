@@ -30,7 +30,8 @@ os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 os.environ.setdefault("POWERTOOLS_TRACE_DISABLED", "true")
 
 from hub.dead_letters import Home, Letter, Look, count, read_homes, read_letter
-from hub.redrive import DEFAULT_RATE
+from hub.redrive import DEFAULT_RATE, InvalidPlan, read_plan
+from hub.replay import InvalidReplay, read_rules, read_window
 
 MOST_LETTERS = 1000
 _AGO = re.compile(r"-(\d+)([mhd])")
@@ -47,12 +48,13 @@ def main() -> int:
     arguments = parse()
     try:
         outputs = stack_outputs(arguments.stack)
+        variables = read_variables(outputs)
         if arguments.action == "letters":
-            return show_letters(read_stack_homes(outputs), arguments.stack)
+            return show_letters(read_homes(variables["DEAD_LETTER_QUEUES"]), arguments.stack)
         if arguments.action == "redrive":
-            return redrive(outputs, arguments)
-        return replay(outputs, arguments)
-    except (RecoveryError, ClientError, BotoCoreError) as error:
+            return redrive(outputs, variables, arguments)
+        return replay(outputs, variables, arguments)
+    except (RecoveryError, InvalidPlan, InvalidReplay, ClientError, BotoCoreError) as error:
         console.print(f"[red]{escape(str(error))}[/red]")
         return 1
     except KeyboardInterrupt:
@@ -102,10 +104,10 @@ def stack_outputs(stack: str) -> dict[str, str]:
     return outputs
 
 
-def read_stack_homes(outputs: dict[str, str]) -> dict[str, Home]:
-    """Read the dead-letter queues of a stack from the function that redrives them."""
+def read_variables(outputs: dict[str, str]) -> dict[str, str]:
+    """Read the settings of the function that redrives and replays, which knows the stack's queues and rules."""
     configuration = boto3.client("lambda").get_function_configuration(FunctionName=outputs["RecoveryFunctionName"])
-    return read_homes(configuration["Environment"]["Variables"]["DEAD_LETTER_QUEUES"])
+    return configuration["Environment"]["Variables"]
 
 
 # ------------------------------------------------------------------------------------------------- the letters
@@ -173,27 +175,35 @@ def age(time_passed: timedelta) -> str:
 # ------------------------------------------------------------------------------------------ redrive and replay
 
 
-def redrive(outputs: dict[str, str], arguments: argparse.Namespace) -> int:
-    """Start a redrive, show how it goes, and print its report."""
-    homes = read_stack_homes(outputs)
-    given: dict[str, Any] = {"queue": arguments.queue, "rate": arguments.rate}
-    given |= {"only_reason": arguments.only_reason} if arguments.only_reason else {}
-    given |= {"maximum": arguments.maximum} if arguments.maximum is not None else {}
-    dynamodb = boto3.client("dynamodb")
+def redrive(outputs: dict[str, str], variables: dict[str, str], arguments: argparse.Namespace) -> int:
+    """Start a redrive, show how it goes, and print its report.
+
+    Raises:
+        InvalidPlan: It cannot be made like this. Nothing was started, and nobody is bothered.
+    """
+    homes = read_homes(variables["DEAD_LETTER_QUEUES"])
+    given = {name: getattr(arguments, name) for name in ("queue", "rate", "only_reason", "maximum")}
+    plan = read_plan(given, homes)
+    dynamodb, sqs = boto3.client("dynamodb"), boto3.client("sqs")
 
     def progress() -> str:
         claim = dynamodb.get_item(
-            TableName=outputs["LetterTableName"], Key={"pk": {"S": f"redrive#{arguments.queue}"}}, ConsistentRead=True
+            TableName=outputs["LetterTableName"], Key={"pk": {"S": f"redrive#{plan.queue}"}}, ConsistentRead=True
         ).get("Item", {})
-        left = count(boto3.client("sqs"), homes[arguments.queue].url) if arguments.queue in homes else 0
-        return f"sent again {claim.get('moved', {}).get('N', '0')}, left {left:,}"
+        return f"sent again {claim.get('moved', {}).get('N', '0')}, left {count(sqs, homes[plan.queue].url):,}"
 
-    return run(outputs["RedriveArn"], given, progress)
+    return run(outputs["RedriveArn"], plan.document(), progress)
 
 
-def replay(outputs: dict[str, str], arguments: argparse.Namespace) -> int:
-    """Start a replay, wait for its end, and print its report."""
-    given = {"rule": arguments.rule, "from": arguments.from_, "to": arguments.to}
+def replay(outputs: dict[str, str], variables: dict[str, str], arguments: argparse.Namespace) -> int:
+    """Start a replay, wait for its end, and print its report.
+
+    Raises:
+        InvalidReplay: It cannot be made like this. Nothing was started, and nobody is bothered.
+    """
+    given = {"rule": arguments.rule, "from": arguments.from_, "to": arguments.to_}
+    days = float(variables["ARCHIVE_RETENTION_DAYS"])
+    read_window(given, read_rules(variables["REPLAY_RULES"]), retention_days=days, now=datetime.now(UTC))
     return run(outputs["ReplayArn"], given, lambda: "EventBridge replays the window, minute by minute")
 
 
@@ -212,8 +222,9 @@ def run(machine: str, given: dict[str, Any], progress: Any) -> int:
     report = json.loads(described["output"])
     console.print(f"{datetime.now(UTC):%H:%M:%S} [bold]{escape(report.pop('result'))}[/bold]: {escape(report['why'])}")
     for name, label in LABELS.items():
-        if report.get(name) not in (None, "", "?"):
-            console.print(f"{label:<28} {escape(str(report[name]))}")
+        value = report.get(name)
+        if value not in (None, "", "?") and (value or name == "moved"):
+            console.print(f"{label:<28} {escape(str(value))}")
     return 0 if json.loads(described["output"])["result"] == "done" else 1
 
 

@@ -87,17 +87,19 @@ def _samples(letters: Sequence[Letter]) -> list[Letter]:
 
 def _facts(letter: Letter, story: str | None) -> Iterator[str]:
     yield f"Reason: {_cut(letter.cause, CAUSE_CHARACTERS)}"
+    if letter.answer:
+        yield f"Answer: {_cut(letter.answer, CAUSE_CHARACTERS)}"
     yield f"Correlation id: {_cut(letter.correlation_id or 'unknown', 200)}"
     yield f"Order: {_cut(letter.order_id or 'unknown', 200)}"
     first, died = (
         f"{moment:%Y-%m-%d %H:%M:%S} UTC" if moment else None for moment in (letter.first_at, letter.died_at)
     )
-    yield f"Tried: {letter.tries:,} times, first {first or 'unknown'}, given up {died or 'at a time not recorded'}"
+    yield f"Tried: {_times(letter.tries)}, first {first or 'unknown'}, given up {died or 'at a time not recorded'}"
     if letter.target:
         yield f"Target: {_cut(letter.target, 200)}"
     if letter.redriven:
         again = letter.redriven
-        yield f"Sent again before: {again.times:,} times, last {_cut(again.at, 40)} by {_cut(again.by, 100)}"
+        yield f"Sent again before: {_times(again.times)}, last {_cut(again.at, 40)} by {_cut(again.by, 100)}"
     if story:
         yield f"Story: {story}"
     yield f"Event: {_cut(letter.shown, EVENT_CHARACTERS)}"
@@ -112,6 +114,10 @@ def _advice(home: Home, letters: Sequence[Letter], reader: Reader) -> Iterator[s
     yield f"Send again: make redrive QUEUE={home.name} STACK={reader.stack}"
     yield f"or: {reader.redrive_command} --input '{json.dumps({'queue': home.name})}'"
     yield "What else can be done: docs/dead-letters.md"
+
+
+def _times(number: int) -> str:
+    return "once" if number == 1 else f"{number:,} times"
 
 
 def _cut(text: str, characters: int) -> str:

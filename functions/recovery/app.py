@@ -17,7 +17,7 @@ from hub import settings
 from hub.dead_letters import read_homes
 from hub.instrument import LambdaContext, MetricUnit, instrument, logger, metrics
 from hub.redrive import STEP_SECONDS, InvalidPlan, read_plan
-from hub.replay import InvalidReplay, read_window, replay_name
+from hub.replay import InvalidReplay, read_rules, read_window, replay_name
 from redriving import Execution, Redriving, Refused
 from report import redrive_report, replay_report
 
@@ -36,7 +36,7 @@ class Settings:
 
 SETTINGS = settings.load(Settings)
 HOMES = read_homes(SETTINGS.dead_letter_queues)
-RULES = dict(entry.split("=", 1) for entry in SETTINGS.replay_rules.split(","))
+RULES = read_rules(SETTINGS.replay_rules)
 SNS = boto3.client("sns")
 REDRIVING = Redriving(
     boto3.client("sqs"),

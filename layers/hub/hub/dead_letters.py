@@ -105,6 +105,8 @@ class Letter:
     message_id: str
     outcome: str
     reason: str
+    answer: str
+    """What the courier said; empty if it was not asked, or said nothing."""
     correlation_id: str | None
     order_id: str | None
     tries: int
@@ -159,6 +161,7 @@ def read_letter(message: MessageTypeDef) -> Letter:
         message_id=message.get("MessageId", ""),
         outcome=facts["outcome"],
         reason=redact_text(facts["reason"], frozenset(private_texts(body))),
+        answer=attributes.get("answer", ""),
         correlation_id=attributes.get("correlation_id") or _text(event, "detail", "metadata", "correlation_id"),
         order_id=_text(event, "detail", "data", "order_id") or _text(event, "order_id"),
         tries=facts["tries"],

@@ -74,7 +74,7 @@ def read_plan(given: Any, homes: Mapping[str, Home]) -> Plan:
     if unknown := sorted(given.keys() - {"queue", "rate", "only_reason", "maximum"}):
         raise InvalidPlan(f"{unknown[0]} is no field; there are queue, rate, only_reason and maximum")
     queue, rate, maximum = given.get("queue"), given.get("rate", DEFAULT_RATE), given.get("maximum")
-    only_reason = given.get("only_reason", "")
+    only_reason = given.get("only_reason") or ""
     ways_back = [home.name for home in homes.values() if home.source]
     if not isinstance(queue, str) or queue not in homes:
         raise InvalidPlan(f"queue must be one of {', '.join(ways_back)}")

@@ -30,6 +30,15 @@ class Window:
     end: datetime
 
 
+def read_rules(text: str) -> dict[str, str]:
+    """Read the setting ``REPLAY_RULES``, ``consumer=ARN of its rule`` with commas between.
+
+    >>> read_rules("sales=arn:aws:events:eu-west-1:123456789012:rule/hub/sales")["sales"][:19]
+    'arn:aws:events:eu-w'
+    """
+    return dict(entry.strip().split("=", 1) for entry in text.split(","))
+
+
 def read_window(given: Any, rules: Mapping[str, str], *, retention_days: float, now: datetime) -> Window:
     """Read what a person asks for.
 
