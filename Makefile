@@ -10,8 +10,7 @@ export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
 export UV_PYTHON_DOWNLOADS := never
 export UV_LINK_MODE := copy
 # A person's words: through the environment, so that no shell reads them as its own.
-export REASON
-export ID
+export REASON ID QUEUE RATE ONLY_REASON MAXIMUM RULE FROM TO
 # The functions' interpreter comes first on PATH, so that `sam build` finds it wherever it was installed.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -105,6 +104,21 @@ define by_hand
 @test -n "$$REASON" || { echo 'Say why: make $@ REASON="..."'; exit 2; }
 python -m local.circuit $(@:circuit-%=%) --stack $(or $(STACK),event-hub) --reason "$$REASON"
 endef
+
+##@ Dead letters by hand (on AWS, or on this machine with AWS_ENDPOINT_URL)
+
+dead-letters: $(TOOLS) ## Show every dead-letter queue, with reasons: make dead-letters [STACK=event-hub]
+	python -m local.recovery letters --stack $(or $(STACK),event-hub)
+
+redrive: $(TOOLS) ## Send letters again: make redrive QUEUE=delivery [RATE=5] [ONLY_REASON="text"] [MAXIMUM=10] [STACK=]
+	@test -n "$$QUEUE" || { echo 'Say which: make $@ QUEUE=<a name that make dead-letters shows>'; exit 2; }
+	python -m local.recovery redrive --stack $(or $(STACK),event-hub) --queue "$$QUEUE" --rate "$${RATE:-5}" \
+		--only-reason "$$ONLY_REASON" $(if $(MAXIMUM),--maximum "$$MAXIMUM")
+
+replay: $(TOOLS) ## Replay the archive to one consumer: make replay RULE=sales FROM=-2h TO=now [STACK=event-hub]
+	@test -n "$$RULE" -a -n "$$FROM" -a -n "$$TO" || { \
+		echo 'Say what: make $@ RULE=<sales|delivery> FROM=<2026-11-21T09:00:00Z or -2h> TO=<the same, or now>'; exit 2; }
+	python -m local.recovery replay --stack $(or $(STACK),event-hub) --rule="$$RULE" --from="$$FROM" --to="$$TO"
 
 ##@ The sales export (on AWS, or on this machine with AWS_ENDPOINT_URL)
 

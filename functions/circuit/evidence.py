@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
+from hub.insights import link
 from hub.instrument import logger
 from hub.measures import COURIER_FAILURE
 
@@ -103,21 +103,7 @@ class Evidence:
             yield f"Failed: {line.get('reason')} (correlation id {line.get('correlation_id')})"
 
     def _link(self) -> Iterator[str]:
-        region = os.environ["AWS_REGION"]
-        detail = (
-            "~(end~0~start~-3600~timeType~'RELATIVE~unit~'seconds"
-            f"~editorString~'{_escape(_QUERY)}~source~(~'{_escape(self._log_group)}))"
-        )
-        encoded = re.sub(r"[~'()*]", lambda found: f"$25{ord(found.group()):02X}", detail)
-        yield (
-            f"Failed deliveries: https://{region}.console.aws.amazon.com/cloudwatch/home?region={region}"
-            f"#logsV2:logs-insights$3FqueryDetail$3D{encoded}"
-        )
-
-
-def _escape(text: str) -> str:
-    """Write a text as the console's address does: what is not a letter, digit, - or _ as * and its code."""
-    return re.sub(r"[^\w.-]", lambda found: f"*{ord(found.group()):02x}", text, flags=re.ASCII)
+        yield f"Failed deliveries: {link(_QUERY, [self._log_group], region=os.environ['AWS_REGION'], seconds=3600)}"
 
 
 def _best_effort(look: Callable[[], Iterator[str]]) -> list[str]:

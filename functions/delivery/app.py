@@ -30,6 +30,7 @@ class Settings:
     courier_url: str
     courier_secret_arn: str
     courier_timeout: float
+    remembered_seconds: int
     courier_rate: float = 0.0
     courier_burst: float = 0.0
     maximum_concurrency: int = 0
@@ -79,7 +80,7 @@ if SETTINGS.flow_control == "enabled":
     DYNAMODB = boto3.client("dynamodb", config=QUICK)
     SQS = boto3.client("sqs")
     deliver: Any = QueuedDelivery(
-        OnceCourier(COURIER, SETTINGS.delivery_table_name, DYNAMODB),
+        OnceCourier(COURIER, SETTINGS.delivery_table_name, DYNAMODB, remembered_seconds=SETTINGS.remembered_seconds),
         Pacer(
             SETTINGS.delivery_table_name,
             DYNAMODB,

@@ -28,9 +28,6 @@ from hub.outcomes import Outcome
 if TYPE_CHECKING:
     from mypy_boto3_dynamodb import DynamoDBClient
 
-# Longer than an order can wait in a queue (12 days) and in a dead-letter queue (14 days), or in the archive (30 days).
-REMEMBERED_SECONDS = 45 * 24 * 3600
-
 
 class _NotTaken(Exception):
     """The courier did not take the order, so there is nothing to remember."""
@@ -43,13 +40,14 @@ class OnceCourier:
         courier: Who takes it.
         table: The table with the orders' items.
         client: A boto3 client of DynamoDB.
+        remembered_seconds: How long an order is remembered: longer than its event can come again.
     """
 
-    def __init__(self, courier: Courier, table: str, client: DynamoDBClient) -> None:
+    def __init__(self, courier: Courier, table: str, client: DynamoDBClient, *, remembered_seconds: int) -> None:
         self._config = IdempotencyConfig(
             event_key_jmespath="event_id",
             payload_validation_jmespath="content",
-            expires_after_seconds=REMEMBERED_SECONDS,
+            expires_after_seconds=remembered_seconds,
         )
         store = DynamoDBPersistenceLayer(table, key_attr="pk", expiry_attr="expires_at", boto3_client=client)
 

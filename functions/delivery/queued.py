@@ -193,8 +193,7 @@ class QueuedDelivery:
             with record_status(
                 order.detail_type,
                 order.correlation_id,
-                order_id=order.order_id,
-                event_id=order.event_id,
+                **order.log_keys,
                 attempt=attempt.message.receive_count,
             ):
                 self._call(attempt, order, last_start, guard)

@@ -14,7 +14,7 @@ from botocore.exceptions import ClientError
 from hub import settings
 from hub.events import ORDER_NOTIFIED, Event, UnreadableEvent, read_event, read_json
 from hub.instrument import LambdaContext, instrument, logger, record_status
-from hub.measures import ORDER_VALUE, ORDERS, ORDERS_REPEATED, ORDERS_UNREADABLE
+from hub.measures import ORDER_VALUE, ORDERS, ORDERS_REPEATED, ORDERS_REPLAYED, ORDERS_UNREADABLE
 from hub.queues import DeadLetterQueue, Message, messages
 
 
@@ -47,7 +47,7 @@ def keep(record: Any) -> None:
         with record_status("order", None, message_id=message.message_id):
             _dead_letter(message, None, str(error))
         return
-    with record_status(order.detail_type, order.correlation_id, order_id=order.order_id, event_id=order.event_id):
+    with record_status(order.detail_type, order.correlation_id, **order.log_keys):
         _keep_once(message, order)
 
 
@@ -67,7 +67,7 @@ def _keep_once(message: Message, order: Event) -> None:
         kept: Any = error.response.get("Item", {})
         if kept.get("content", {}).get("S") == order.content:
             logger.info("already kept", order_id=order.order_id)
-            ORDERS_REPEATED.add()
+            (ORDERS_REPLAYED if order.replay else ORDERS_REPEATED).add()
         else:
             _dead_letter(message, order.correlation_id, "its order_id was used before, for an order with other content")
         return

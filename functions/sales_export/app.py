@@ -14,7 +14,8 @@ import boto3
 from botocore.config import Config
 
 from hub import settings
-from hub.instrument import LambdaContext, MetricUnit, in_parallel, instrument, metrics, record_status
+from hub.instrument import LambdaContext, in_parallel, instrument, record_status
+from hub.measures import SALES_EXPORTED
 from sale import read_sale
 
 # What is left of the invocation's time when records that are still being written count as failed.
@@ -50,7 +51,7 @@ def handler(event: dict[str, Any], context: LambdaContext) -> dict[str, list[dic
     records: list[Record] = event["Records"]
     seconds = context.get_remaining_time_in_millis() / 1000 - SECONDS_TO_ANSWER
     failed = in_parallel(export, records, timeout=seconds)
-    metrics.add_metric("SalesExported", MetricUnit.Count, len(records) - len(failed))
+    SALES_EXPORTED.add(len(records) - len(failed))
     return {"batchItemFailures": [{"itemIdentifier": record["dynamodb"]["SequenceNumber"]} for record in failed]}
 
 

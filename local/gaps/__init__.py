@@ -30,6 +30,7 @@ GAPS: tuple[str, ...] = (
     "batching_window",
     "event_bus_targets",
     "stream_mappings",
+    "event_replay",
     "queue_metrics",
     "alarm_evaluation",
     "metric_math",

@@ -154,6 +154,12 @@ FAULTS = [
         put("/Parameters/CircuitNotClosedMinutes/MaxValue", 2880),
         variant="flow_control+most",
     ),
+    fault(
+        "orders forgotten before the archive forgets them",
+        "delivered_orders_outlive_their_events",
+        put("/Mappings/Seconds/Retention/DeliveredOrder", 45 * 86400),
+        variant="flow_control+most",
+    ),
     # Dead letters
     fault("no redrive", "queue_has_dead_letter_queue", drop(f"{R}/DeliveryQueue/Properties/RedrivePolicy")),
     fault(
@@ -309,6 +315,34 @@ FAULTS = [
         "part of no composite alarm but by NOT",
         "alarm_tells_people",
         drop(f"{R}/AccountConcurrencyAlarm/Properties/AlarmActions"),
+    ),
+    fault(
+        "dead-letter queue that nobody looks at",
+        "dead_letter_queue_is_looked_at",
+        drop(f"{R}/DeadLettersFunction/Properties/Environment/Variables/DEAD_LETTER_QUEUES/Fn::Join/1/2"),
+    ),
+    fault(
+        "dead-letter queue that nobody may look at",
+        "dead_letter_queue_is_looked_at",
+        drop(f"{R}/DeadLettersRole/{STATEMENTS}/0/Resource/1"),
+    ),
+    fault(
+        "alarm that brings no letter",
+        "dead_letter_alarm_brings_the_letter",
+        drop(f"{R}/DeadLetterAlarmRule/Properties/EventPattern/resources/2"),
+    ),
+    fault(
+        "letters of sales go to ingest",
+        "redrive_leads_back",
+        put(
+            f"{R}/RecoveryFunction/Properties/Environment/Variables/DEAD_LETTER_QUEUES/Fn::Join/1/2",
+            {"Fn::Sub": "sales=${SalesDeadLetterQueue}>${IngestQueue}"},
+        ),
+    ),
+    fault(
+        "redrive that may not send",
+        "redrive_leads_back",
+        drop(f"{R}/RecoveryRole/{STATEMENTS}/1/Resource/0"),
     ),
     # Encryption
     fault("plain queue", "queue_is_encrypted", put(f"{R}/IngestQueue/Properties/SqsManagedSseEnabled", False)),

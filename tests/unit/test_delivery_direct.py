@@ -34,6 +34,7 @@ def delivery(bus: Bus, courier: CourierServer) -> ModuleType:
             "COURIER_URL": courier.url,
             "COURIER_SECRET_ARN": secret["ARN"],
             "COURIER_TIMEOUT": "1",
+            "REMEMBERED_SECONDS": "5184000",
             "DELIVERY_QUEUE_URL": "",
             "DEAD_LETTER_QUEUE_URL": "",
         },

@@ -76,6 +76,7 @@ def delivery(bus: Bus, courier: CourierServer) -> Delivery:
             "COURIER_URL": courier.url,
             "COURIER_SECRET_ARN": secret["ARN"],
             "COURIER_TIMEOUT": str(TIMEOUT),
+            "REMEMBERED_SECONDS": "5184000",
             "COURIER_RATE": "1000",  # so fast that no test waits for its pace
             "COURIER_BURST": "1000",
             "MAXIMUM_CONCURRENCY": "1",

@@ -57,6 +57,7 @@ def world(bus: Bus, courier: CourierServer, aws_errors: AwsErrors, no_waits: Non
         "COURIER_URL": courier.url,
         "COURIER_SECRET_ARN": secret["ARN"],
         "COURIER_TIMEOUT": "1",
+        "REMEMBERED_SECONDS": "5184000",
         "COURIER_RATE": "1000",
         "COURIER_BURST": "1000",
         "MAXIMUM_CONCURRENCY": "1",

@@ -37,6 +37,7 @@ def delivery(bus: Bus, courier: CourierServer) -> dict[str, str]:
         "COURIER_URL": courier.url,
         "COURIER_SECRET_ARN": secret["ARN"],
         "COURIER_TIMEOUT": "2",
+        "REMEMBERED_SECONDS": "5184000",
         "DELIVERY_QUEUE_URL": Queue("deliveries").url,
         "DEAD_LETTER_QUEUE_URL": Queue("dead-letters").url,
     }

@@ -59,6 +59,8 @@ class Event:
     event_id: str
     received_at: str
     data: dict[str, Any]
+    replay: str = ""
+    """The replay of the archive that brought it; empty for an event that is delivered as it happens."""
 
     @property
     def order_id(self) -> str:
@@ -75,6 +77,12 @@ class Event:
             return max(0.0, (now - datetime.fromisoformat(self.received_at)).total_seconds())
         except ValueError:  # the schema fixes the form, and lets the 31st of February pass
             return None
+
+    @property
+    def log_keys(self) -> dict[str, str]:
+        """What names the order on each line of a log, and marks what comes from a replay."""
+        keys = {"order_id": self.order_id, "event_id": self.event_id}
+        return keys | {"replay": self.replay} if self.replay else keys
 
     @property
     def content(self) -> str:
@@ -203,7 +211,17 @@ def read_event(envelope: Any, detail_type: str) -> Event:
         event_id=metadata["event_id"],
         received_at=metadata["received_at"],
         data=detail["data"],
+        replay=replay_of(envelope),
     )
+
+
+def replay_of(envelope: Mapping[str, Any]) -> str:
+    """Return the name of the replay that an event comes from; empty if it comes from none.
+
+    EventBridge adds ``replay-name`` to what it replays ("Archiving and replaying events", EventBridge user guide).
+    """
+    name = envelope.get("replay-name")
+    return name if isinstance(name, str) else ""
 
 
 def read_json(text: str) -> Any:

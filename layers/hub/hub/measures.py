@@ -58,6 +58,7 @@ ORDERS_UNREADABLE = Measure(
 )
 ORDERS = Measure("Orders", "sales", "orders that sales has kept, each once")
 ORDERS_REPEATED = Measure("OrdersRepeated", "sales", "orders that sales had kept before: a repeat without an effect")
+ORDERS_REPLAYED = Measure("OrdersReplayed", "sales", "the same, from a replay of the archive")
 ORDER_VALUE = Measure("OrderValue", "sales", "their totals, each in its currency", dimension="currency")
 
 DELIVERY_DELAY = Measure(
@@ -100,6 +101,10 @@ CIRCUIT_REPAIRED = Measure("CircuitRepaired", "circuit", "contradictions that th
 
 DELIVERIES_ACCEPTED = Measure("DeliveriesAccepted", "slow-api", "deliveries that the courier simulator took")
 DELIVERIES_REFUSED = Measure("DeliveriesRefused", "slow-api", "deliveries that the courier simulator failed")
+
+SALES_EXPORTED = Measure("SalesExported", "sales-export", "sales that were written to S3")
+DEAD_LETTERS_TOLD = Measure("DeadLettersTold", "dead-letters", "dead letters that people were told of")
+LETTERS_REDRIVEN = Measure("LettersRedriven", "recovery", "dead letters that were sent again")
 
 MEASURES: dict[str, Measure] = {
     measure.name: measure

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
 # An attribute's value counts for the message's size, and a reason need not be longer to be understood.
 _MAXIMUM_ATTRIBUTE_CHARACTERS = 1024
+REDRIVEN = "redriven"
+"""The attribute with which a message says that it was dead before; ``hub.dead_letters`` reads and writes it."""
+
 # The characters that SQS does not take ("SendMessage", SQS API reference).
 _NOT_FOR_SQS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
@@ -100,6 +103,8 @@ class DeadLetterQueue:
             "first_received_at": message.first_received_at,
             "receive_count": str(message.receive_count),
             "message_id": message.message_id,
+            # With it a letter has ten attributes, as many as SQS takes ("Message attributes", SQS developer guide).
+            REDRIVEN: message.attributes.get(REDRIVEN, ""),
         }
         self._client.send_message(
             QueueUrl=self._url,

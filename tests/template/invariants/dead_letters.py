@@ -8,6 +8,7 @@ from typing import Any
 
 from tests.template.invariants.encryption import statements_about
 from tests.template.invariants.invariant import invariant, of
+from tests.template.invariants.permissions import actions_on
 from tests.template.invariants.timing import FOURTEEN_DAYS
 from tests.template.translated import Stack, as_list, logical_id, references
 
@@ -151,6 +152,78 @@ def dead_letter_queue_has_alarm(stack: Stack, queue: str) -> Iterator[str]:
     if not any(all(alarm.get(key) == value for key, value in wanted.items()) for alarm in alarms.values()):
         about = [name for name, alarm in alarms.items() if queue in references(alarm.get("Dimensions"))]
         yield f"has no alarm with {wanted} (alarms that name it: {about or 'none'})"
+
+
+def _functions_for_letters(stack: Stack) -> dict[str, Any]:
+    """Return the functions that are told of the dead-letter queues, each with what it is told."""
+    variables = {
+        name: stack.properties(name).get("Environment", {}).get("Variables", {})
+        for name in stack.of_type("AWS::Lambda::Function")
+    }
+    return {name: given["DEAD_LETTER_QUEUES"] for name, given in variables.items() if "DEAD_LETTER_QUEUES" in given}
+
+
+@invariant(dead_letter_queues)
+def dead_letter_queue_is_looked_at(stack: Stack, queue: str) -> Iterator[str]:
+    """An alarm tells that there is a dead letter, and not which; the functions tell of, and redrive, what they know.
+
+    To look at letters without taking them away needs these three actions (SQS API, ReceiveMessage,
+    ChangeMessageVisibility, GetQueueAttributes).
+    """
+    needed = {"sqs:ReceiveMessage", "sqs:ChangeMessageVisibility", "sqs:GetQueueAttributes"}
+    functions = _functions_for_letters(stack)
+    if len(functions) < 2:
+        yield f"is told to {sorted(functions)} only, and should be to what tells people and to what redrives"
+    for function, told in functions.items():
+        if queue not in references(told):
+            yield f"is missing in DEAD_LETTER_QUEUES of {function}"
+        if missing := needed - actions_on(stack, logical_id(stack.properties(function)["Role"]), queue):
+            yield f"cannot be looked at by {function}, whose role lacks {sorted(missing)}"
+
+
+@invariant(dead_letter_queues)
+def dead_letter_alarm_brings_the_letter(stack: Stack, queue: str) -> Iterator[str]:
+    """The event of the queue's alarm is what makes a letter known within a minute, and not at the next look.
+
+    (CloudWatch user guide, "Alarm events and EventBridge".)
+    """
+    functions = _functions_for_letters(stack)
+    heard: set[str] = set()
+    for rule in stack.of_type("AWS::Events::Rule"):
+        if any(logical_id(target["Arn"]) in functions for _, target in rule_targets(stack, rule)):
+            heard |= references(stack.properties(rule).get("EventPattern", {}).get("resources"))
+    alarms = {
+        name
+        for name in stack.of_type("AWS::CloudWatch::Alarm")
+        if queue in references(stack.properties(name).get("Dimensions"))
+        and stack.properties(name)["MetricName"] == "ApproximateNumberOfMessagesVisible"
+    }
+    if not alarms & heard:
+        yield f"has {sorted(alarms) or 'no alarm'}, and no rule hands its event to {' or '.join(functions)}"
+
+
+@invariant(lambda stack: [name for name in stack.of_type("AWS::SQS::Queue") if _dead_letter_queue_of(stack, name)])
+def redrive_leads_back(stack: Stack, queue: str) -> Iterator[str]:
+    """What cannot be sent again by a command is sent again by hand, at night, into the wrong queue.
+
+    The entry of a dead-letter queue names the queue whose redrive policy fills it, and one function may take from the
+    one and send to the other.
+    """
+    letters = str(_dead_letter_queue_of(stack, queue))
+    for function, told in _functions_for_letters(stack).items():
+        entries = [entry["Fn::Sub"] for entry in told["Fn::Join"][1]]
+        if not any(entry.endswith(f"=${{{letters}}}>${{{queue}}}") for entry in entries):
+            yield f"is not where {function} sends the letters of {letters}: its entry must end with >${{{queue}}}"
+    roles = [logical_id(stack.properties(function)["Role"]) for function in _functions_for_letters(stack)]
+    if not any(
+        "sqs:DeleteMessage" in actions_on(stack, role, letters) and "sqs:SendMessage" in actions_on(stack, role, queue)
+        for role in roles
+    ):
+        yield f"gets nothing back: no function may both delete from {letters} and send to it"
+
+
+def _dead_letter_queue_of(stack: Stack, queue: str) -> str | None:
+    return logical_id(stack.properties(queue).get("RedrivePolicy", {}).get("deadLetterTargetArn"))
 
 
 def _alarms(stack: Stack) -> list[str]:

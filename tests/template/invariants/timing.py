@@ -131,6 +131,35 @@ def dead_letters_outlive_their_queue(stack: Stack, queue: str) -> Iterator[str]:
         yield f"keeps messages for {own} s, which is not less than {dead_letters} does"
 
 
+def _remembering(stack: Stack) -> list[str]:
+    return [
+        name
+        for name in stack.of_type("AWS::Lambda::Function")
+        if {"DELIVERY_QUEUE_URL", "REMEMBERED_SECONDS"} <= _variables(stack, name).keys()
+    ]
+
+
+def _variables(stack: Stack, function: str) -> dict[str, Any]:
+    """Return a function's environment variables without those that are empty in this variant."""
+    variables = stack.properties(function).get("Environment", {}).get("Variables", {})
+    return {name: value for name, value in variables.items() if value != ""}
+
+
+@invariant(_remembering)
+def delivered_orders_outlive_their_events(stack: Stack, function: str) -> Iterator[str]:
+    """An event that comes again when its order is forgotten is delivered a second time.
+
+    The longest way back: to the end of the archive's retention, then through the queue, then its dead-letter queue.
+    """
+    variables = _variables(stack, function)
+    queue = stack.properties(str(logical_id(variables["DELIVERY_QUEUE_URL"])))
+    letters = stack.properties(str(logical_id(queue["RedrivePolicy"]["deadLetterTargetArn"])))
+    archived = max(int(stack.properties(name)["RetentionDays"]) for name in stack.of_type("AWS::Events::Archive"))
+    longest = archived * 86400 + queue["MessageRetentionPeriod"] + letters["MessageRetentionPeriod"]
+    if int(variables["REMEMBERED_SECONDS"]) <= longest:
+        yield f"remembers orders for {variables['REMEMBERED_SECONDS']} s, and their events may come for {longest} s"
+
+
 def _redrive(stack: Stack, queue: str) -> dict[str, Any]:
     policy: dict[str, Any] = stack.properties(queue).get("RedrivePolicy", {})
     return policy
