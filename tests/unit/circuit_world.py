@@ -319,7 +319,7 @@ class World:
 
     def _stopExecution(self, _execution: Execution, arguments: Data) -> Data:  # noqa: N802
         if arguments["ExecutionArn"] not in self.running:
-            raise ServiceError("Sfn.SfnException", "Execution is not running")
+            raise ServiceError("Sfn.ValidationException", "Execution is not running")
         self.crash(arguments["ExecutionArn"])
         return {}
 

@@ -59,6 +59,12 @@ class Execution:
         next(self._course, None)
 
     def _run(self, name: str, data: Data) -> Iterator[None]:
+        try:
+            yield from self._follow(name, data)
+        except ServiceError as error:  # in an expression of a state that catches nothing
+            self.result = error.name
+
+    def _follow(self, name: str, data: Data) -> Iterator[None]:
         while True:
             self.visited.append(name)
             state = self._states[name]

@@ -167,7 +167,7 @@ class Circuit(RuleBasedStateMachine):
         assert world.leaders == {world.owner} == set(world.running)
 
 
-Circuit.TestCase.settings = settings(max_examples=200, stateful_step_count=30, deadline=None)
+Circuit.TestCase.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
 TestCircuit = Circuit.TestCase
 
 
@@ -195,7 +195,7 @@ def test_a_day_of_outage_sends_nothing_to_the_dead_letter_queue(orders: int) -> 
     for number in range(orders):
         world.place(f"order-{number}")
     world.start("open", "alarm")
-    probes, most = 0, 0
+    most = 0
     for _ in range(24 * 60):
         world.run(60, watched=True)
         most = max([most, *(message.receives for message in world.queue)])
@@ -205,7 +205,7 @@ def test_a_day_of_outage_sends_nothing_to_the_dead_letter_queue(orders: int) -> 
     assert 24 * HOUR / 300 < probes <= 2 * 24 * HOUR / 150 + 20, "two in each round, at the longest wait"
     handovers = [execution for execution in world.ended if execution.result == "HandedOver"]
     assert len(handovers) > probes / ORDERS_PER_EXECUTION / 2, "and no execution's history grows without end"
-    assert not [execution for execution in world.ended if execution.result not in ("HandedOver", None)]
+    assert {execution.result for execution in world.ended} <= {"HandedOver", "NotNeeded"}
     world.healthy = True
     world.run(0.2 * HOUR, watched=True)
     assert world.state is State.CLOSED
