@@ -121,9 +121,7 @@ class Execution:
 
     def _assign(self, holder: dict[str, Any], states: dict[str, Data]) -> None:
         """Assign all variables at once: none sees another's new value."""
-        self._variables |= {
-            name: self._evaluate(value, states) for name, value in holder.get("Assign", {}).items()
-        }
+        self._variables |= {name: self._evaluate(value, states) for name, value in holder.get("Assign", {}).items()}
 
     def _evaluate(self, value: Data, states: dict[str, Data]) -> Data:
         if isinstance(value, dict):

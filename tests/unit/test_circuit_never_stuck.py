@@ -212,7 +212,7 @@ def test_a_day_of_outage_sends_nothing_to_the_dead_letter_queue(orders: int) -> 
 
 
 def test_an_execution_that_never_hands_over_too_late_fits_its_history() -> None:
-    """25,000 entries (Step Functions developer guide, "Quotas"): a state has five at most, and each retry three more."""
+    """25,000 entries (Step Functions developer guide, "Quotas"): a state has five at most."""
     world = World()
     world.healthy, world.alarm = False, True
     for number in range(5):
