@@ -19,6 +19,7 @@ from tests.integration.deployed_hub import Hub, eventually, order
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(180)]
 
+
 @pytest.fixture(scope="module")
 def hub() -> Iterator[Hub]:
     """A hub of its own, in which alarms are evaluated every second."""

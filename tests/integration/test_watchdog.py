@@ -58,7 +58,12 @@ def test_a_circuit_that_is_broken_is_resumed(circuit: Circuit, hub: Hub) -> None
     """A task failed in spite of its retries: the item says so, and nobody runs."""
     hub.dynamodb.put_item(
         TableName=circuit.outputs["DeliveryTableName"],
-        Item={"pk": {"S": "circuit#courier"}, "state": {"S": "broken"}, "version": {"N": "70"}, "reason": {"S": "torn"}},
+        Item={
+            "pk": {"S": "circuit#courier"},
+            "state": {"S": "broken"},
+            "version": {"N": "70"},
+            "reason": {"S": "torn"},
+        },
     )
     repaired(circuit, "torn")
 
