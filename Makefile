@@ -42,6 +42,7 @@ lint: $(TOOLS) ## Check code, types and template
 	for name in $(FUNCTIONS); do MYPYPATH=layers/hub:functions/$$name mypy functions/$$name; done
 	mypy local loadtest tests/runtime
 	cfn-lint
+	python -m tests.template.lint_state_machines
 	sam validate --lint
 	sam validate --region eu-west-1
 

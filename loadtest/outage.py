@@ -33,16 +33,18 @@ ORDERS_PER_S = 4.0
 LOOK_S = 0.25
 """Seconds between two looks at the circuit: the error of every time measured here."""
 
+ROUND_AND_RAMP_S = 30.0
+"""Seconds that the last round of probes and the ramp may take together, after the wait in force at the recovery."""
+
 TARGETS: dict[str, float] = {
     "time_to_open_s": 30.0,
     "calls_while_open_beyond_probes": 0,
     "dead_letters": 0,
     "lost": 0,
     "duplicates": 0,
-    "time_to_full_rate_beyond_waits_s": 30.0,
     "peak_rate_over_limit": 0.2,
 }
-"""None of these figures may be above."""
+"""None of these figures may be above; nor time_to_full_rate_s above the wait in force and ROUND_AND_RAMP_S."""
 
 MEANINGS = {
     "time_to_open_s": "from the first failing call until the mapping is off",
@@ -54,8 +56,8 @@ MEANINGS = {
     "duplicates": "second effects at the courier",
     "delivered": "accepted orders that the courier took",
     "accepted": "orders that the webhook accepted",
+    "probe_wait_s": "the wait for probes under way at the courier's recovery, or begun next, from begin to end",
     "time_to_full_rate_s": "from the courier's recovery until the circuit is closed",
-    "time_to_full_rate_beyond_waits_s": "the same, without the waits for probes in it",
     "throttled_after_recovery": "calls that the courier refused as too many, after the recovery",
     "peak_rate_over_limit": "most calls in any second after the recovery, over the courier's limit, less 1",
 }
@@ -142,18 +144,21 @@ def outage(console: Console, seed: int = demo.SEED) -> int:
         emulator.check()
         evidence = measure.collect(stack, read_records((OUT / f"{stack.name}.ndjson").read_text().splitlines()))
         received = courier_calls(stack, begin=watched.sights[0].at)
-        probes = count_probes(stack)
+        entered = history(stack)
     figures = {name: getattr(result.figures, name) for name in ("accepted", "delivered", "lost", "duplicates")}
     figures["dead_letters"] = result.figures.dead_letters
-    figures |= times(watched, evidence, received, float(parameters["CourierRate"])) | {"probes": probes}
-    figures["calls_while_open_beyond_probes"] = max(0, figures["calls_while_open"] - probes)
-    met = {name: figures[name] <= bound for name, bound in TARGETS.items()}
-    console.print(_table(figures, met))
+    figures |= times(watched, evidence, received, float(parameters["CourierRate"]))
+    figures["probes"] = sum(name == "TryOrder" for _, name in entered)
+    figures["probe_wait_s"] = round(wait_in_force(entered, watched.ended), 1)
+    figures["calls_while_open_beyond_probes"] = max(0, figures["calls_while_open"] - figures["probes"])
+    targets = TARGETS | {"time_to_full_rate_s": figures["probe_wait_s"] + ROUND_AND_RAMP_S}
+    met = {name: figures[name] <= bound for name, bound in targets.items()}
+    console.print(_table(figures, targets, met))
     meta = {
         "date": datetime.now(UTC).isoformat(timespec="seconds"),
         "seed": seed,
         "parameters": parameters,
-        "targets": TARGETS,
+        "targets": targets,
         "targets_met": met,
         "outage": [0.0, round(watched.ended - watched.began, 1)],
         "states": story(watched),
@@ -176,16 +181,10 @@ def times(watched: Outage, evidence: Evidence, received: Sequence[tuple[float, i
     closed = _first(watched.sights, on, lambda sight: sight.state == "closed", "the circuit was not closed")
     begins = {invocation.request_id: invocation.begin for invocation in evidence.invocations["Delivery"]}
     while_open = [call for call in evidence.calls if off <= begins[call.request_id] < on]
-    waited = sum(
-        after.at - before.at
-        for before, after in pairwise(watched.sights)
-        if before.state == "open" and watched.ended <= before.at < closed
-    )
     return {
         "time_to_open_s": round(off - failing, 1),
         "calls_while_open": len(while_open),
         "time_to_full_rate_s": round(closed - watched.ended, 1),
-        "time_to_full_rate_beyond_waits_s": round(closed - watched.ended - waited, 1),
         "peak_rate_over_limit": round(peak_rate([at for at, _ in received if at >= watched.ended]) / limit - 1, 3),
         "throttled_after_recovery": sum(status == 429 for at, status in received if at >= watched.ended),
     }
@@ -221,17 +220,33 @@ def courier_calls(stack: Stack, begin: float) -> list[tuple[float, int]]:
     return sorted(calls.values())
 
 
-def count_probes(stack: Stack) -> int:
-    """Count the orders that executions of the circuit breaker tried."""
+def history(stack: Stack) -> list[tuple[float, str]]:
+    """Return when executions of the circuit breaker entered which state, in the order of time."""
     machines = stack.client("stepfunctions")
     executions = machines.list_executions(stateMachineArn=stack.outputs["CircuitBreakerArn"])["executions"]
-    history = machines.get_paginator("get_execution_history")
-    return sum(
-        event.get("stateEnteredEventDetails", {}).get("name") == "TryOrder"
+    pages = machines.get_paginator("get_execution_history")
+    return sorted(
+        (event["timestamp"].timestamp(), event["stateEnteredEventDetails"]["name"])
         for execution in executions
-        for page in history.paginate(executionArn=execution["executionArn"], includeExecutionData=False)
+        for page in pages.paginate(executionArn=execution["executionArn"], includeExecutionData=False)
         for event in page["events"]
+        if "stateEnteredEventDetails" in event
     )
+
+
+def wait_in_force(entered: Sequence[tuple[float, str]], recovered: float) -> float:
+    """Return the length of the wait for probes that was under way at a moment, in seconds.
+
+    If a round of probes was under way then, it is the wait that followed it, or, if none did, the one before it.
+
+    Raises:
+        ValueError: There was no wait.
+    """
+    waits = [(begin, end) for (begin, name), (end, _) in pairwise(entered) if name == "WaitForProbes"]
+    if not waits:
+        raise ValueError("the circuit breaker waited for no round of probes")
+    begin, end = next((wait for wait in waits if wait[1] > recovered), waits[-1])
+    return end - begin
 
 
 def story(watched: Outage) -> list[list[Any]]:
@@ -243,14 +258,14 @@ def story(watched: Outage) -> list[list[Any]]:
     return changes
 
 
-def _table(figures: dict[str, Any], met: dict[str, bool]) -> Table:
+def _table(figures: dict[str, Any], targets: dict[str, float], met: dict[str, bool]) -> Table:
     grid = Table(title=f"An outage of {OUTAGE_S:.0f} s", title_justify="left")
     grid.add_column("figure")
     grid.add_column("value", justify="right")
     grid.add_column("target", justify="right")
     grid.add_column("")
     for name, meaning in MEANINGS.items():
-        aim = f"<= {TARGETS[name]:g}" if name in TARGETS else ""
+        aim = f"<= {targets[name]:g}" if name in targets else ""
         verdict = {True: "[green]met[/green]", False: "[red]missed[/red]", None: ""}[met.get(name)]
         grid.add_row(f"{name}\n[dim]{meaning}[/dim]", f"{figures[name]:g}", aim, verdict)
     return grid

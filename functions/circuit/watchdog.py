@@ -19,6 +19,9 @@ if TYPE_CHECKING:
     from mypy_boto3_lambda import LambdaClient
     from mypy_boto3_stepfunctions import SFNClient
 
+# What of the item matters, with its type: an attribute of another type counts as missing here and for the machine.
+_ATTRIBUTES = {"state": "S", "owner": "S", "reason": "S", "changed_at": "S", "version": "N"}
+
 
 class Watchdog:
     """Keeps the circuit from being stuck.
@@ -84,12 +87,12 @@ class Watchdog:
         self._people.tell_repair(repair, wrong)
         return repair
 
-    def _item(self) -> dict[str, Any]:
+    def _item(self) -> dict[str, str]:
         answer = self._dynamodb.get_item(TableName=self._table, Key={"pk": {"S": ITEM_KEY}}, ConsistentRead=True)
-        item: dict[str, Any] = {name: next(iter(value.values())) for name, value in answer.get("Item", {}).items()}
-        return item
+        stored: dict[str, Any] = answer.get("Item", {})
+        return {name: stored[name][kind] for name, kind in _ATTRIBUTES.items() if kind in stored.get(name, {})}
 
-    def _observe(self, item: dict[str, Any]) -> Observation:
+    def _observe(self, item: dict[str, str]) -> Observation:
         mapping = self._lambda.get_event_source_mapping(UUID=self._mapping)
         alarms = self._cloudwatch.describe_alarms(AlarmNames=list(self._alarms))["MetricAlarms"]
         return Observation(
@@ -112,15 +115,15 @@ class Watchdog:
                 return False
             raise
 
-    def _start(self, machine_arn: str, repair: Repair, wrong: str, item: dict[str, Any]) -> None:
+    def _start(self, machine_arn: str, repair: Repair, wrong: str, item: dict[str, str]) -> None:
         """Start a machine; if somebody else was faster, it finds another version than this one, and ends."""
-        given: dict[str, Any] = {"action": repair, "reason": wrong, "cause": "watchdog"}
-        if repair is Repair.RESUME:
-            given |= {"reason": item.get("reason", wrong), "version": int(item.get("version", 0))}
+        reason = item.get("reason", wrong) if repair is Repair.RESUME else wrong
+        version = json.loads(item.get("version", "0"))
+        given = {"action": repair, "reason": reason, "cause": "watchdog", "version": version}
         self._machines.start_execution(stateMachineArn=machine_arn, input=json.dumps(given))
 
 
-def _state(item: dict[str, Any]) -> State:
+def _state(item: dict[str, str]) -> State:
     try:
         return State(item.get("state", State.CLOSED))
     except ValueError:
@@ -128,7 +131,7 @@ def _state(item: dict[str, Any]) -> State:
         return State.BROKEN
 
 
-def _age(item: dict[str, Any]) -> float:
+def _age(item: dict[str, str]) -> float:
     try:
         return (datetime.now(UTC) - datetime.fromisoformat(item["changed_at"])).total_seconds()
     except (KeyError, ValueError, TypeError):

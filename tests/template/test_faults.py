@@ -23,6 +23,8 @@ REFUSALS = f"{BODY}/x-amazon-apigateway-gateway-responses"
 POST = f"{BODY}/paths/~1orders/post"
 STORE = f"{POST}/x-amazon-apigateway-integration"
 STATEMENTS = "Properties/Policies/0/PolicyDocument/Statement"
+STOPPED = f"{R}/CircuitBreakerSingleFlight/Properties/PolicyDocument/Statement/1/Resource"
+EXECUTIONS = "arn:${AWS::Partition}:states:${AWS::Region}:${AWS::AccountId}:execution"
 Operation = dict[str, Any]
 
 
@@ -273,6 +275,12 @@ FAULTS = [
         drop(f"{R}/EventDeadLetterAlarm/Properties/TreatMissingData"),
     ),
     fault("silent alarm", "alarm_tells_people", put(f"{R}/DeliveryDeadLetterAlarm/Properties/AlarmActions", [])),
+    fault("silent composite alarm", "alarm_tells_people", put(f"{R}/CourierAlarm/Properties/AlarmActions", [])),
+    fault(
+        "silent alarm that is no part of a composite any more",
+        "alarm_tells_people",
+        put(f"{R}/CourierAlarm/Properties/AlarmRule", {"Fn::Sub": 'ALARM("${FailureRateAlarm}")'}),
+    ),
     fault(
         "topic under the AWS managed key",
         "alarms_reach_the_topic",
@@ -389,6 +397,12 @@ FAULTS = [
     # Permissions
     fault("wildcard action", "actions_are_named", put(f"{R}/SalesRole/{STATEMENTS}/2/Action", "dynamodb:*")),
     fault("wildcard resource", "resources_are_named", put(f"{R}/SalesRole/{STATEMENTS}/2/Resource", "*")),
+    fault("executions of every machine", "resources_are_named", put(STOPPED, {"Fn::Sub": f"{EXECUTIONS}:*"})),
+    fault(
+        "wildcard that names a resource elsewhere",
+        "resources_are_named",
+        put(STOPPED, {"Fn::Sub": f"{EXECUTIONS}-${{CircuitBreaker.Name}}:other:*"}),
+    ),
     fault(
         "managed policy",
         "role_has_policies_of_its_own",

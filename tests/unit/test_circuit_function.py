@@ -225,6 +225,20 @@ def test_the_watchdog_resumes_a_circuit_whose_machine_is_dead(circuit: Circuit, 
     assert output().metric("CircuitRepaired") == 1
 
 
+def test_what_the_watchdog_starts_ends_if_somebody_was_faster(circuit: Circuit) -> None:
+    """It carries the version that was seen, or a person's "open" could be undone by a look from just before it."""
+    circuit.put(state="closed", version=12)
+    circuit.mapping["State"] = "Disabled"
+    assert circuit.watch() == "close"
+    assert circuit.started[0]["version"] == 12
+
+
+def test_a_version_that_is_no_number_counts_as_missing_as_it_does_for_the_machine(circuit: Circuit) -> None:
+    circuit.put(state="open", version="7", owner=OWNER)
+    assert circuit.watch() == "resume"
+    assert circuit.started[0]["version"] == 0
+
+
 def test_the_watchdog_closes_opens_and_corrects(circuit: Circuit) -> None:
     circuit.mapping["State"] = "Disabled"
     assert circuit.watch() == "close"
@@ -233,7 +247,7 @@ def test_the_watchdog_closes_opens_and_corrects(circuit: Circuit) -> None:
     assert circuit.watch() is None, "a failure rate without volume says nothing"
     circuit.alarms["volume"] = "ALARM"
     assert circuit.watch() == "open"
-    assert [given["action"] for given in circuit.started] == ["close", "open"]
+    assert [(given["action"], given["version"]) for given in circuit.started] == [("close", 0), ("open", 0)]
     circuit.alarms["volume"] = "OK"
     circuit.mapping["ScalingConfig"] = {"MaximumConcurrency": 2}
     assert circuit.watch() == "set-concurrency"

@@ -1,150 +1,49 @@
-"""No order of alarms, crashes, deployments and answers leaves the circuit stuck.
+"""No order of alarms, crashes, takeovers, deployments, failing services and answers leaves the circuit stuck.
 
-A model of item, mapping and machines: each state of the machine that touches the world is a step, any of which a crash,
-another machine, a deployment or the watchdog may precede. Its decisions are those of ``hub.circuit`` and of
-``statemachines/circuit_breaker.asl.yaml``, which tests/integration/test_circuit_breaker.py runs for real.
+The machine is its real definition, state by state (``states_language``), in a simulated world (``circuit_world``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
-from itertools import count
+from random import Random
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
-from hub.circuit import LEAST_CONCURRENCY, STALE_SECONDS, Observation, Repair, State, diagnose, ramp_step
+from hub.circuit import LEAST_CONCURRENCY, State
+from tests.unit.circuit_world import DEFINITION, FULL, ORDERS_PER_EXECUTION, Fault, World
 
-FULL = 8
-PROBES = 2
-
-
-@dataclass
-class Item:
-    """The circuit's item."""
-
-    state: State = State.CLOSED
-    version: int = 0
-    owner: int = 0
-    changed_at: float = float("-inf")
-
-
-@dataclass
-class World:
-    """What machines and the watchdog share."""
-
-    item: Item = field(default_factory=Item)
-    enabled: bool = True
-    concurrency: int = FULL
-    healthy: bool = True
-    alarm: bool = False
-    orders: bool = True
-    now: float = 0.0
-    running: dict[int, Iterator[None]] = field(default_factory=dict)
-    names: Iterator[int] = field(default_factory=lambda: count(1))
-    history: list[int] = field(default_factory=list)
-    """The versions that were written."""
-
-    def start(self, action: str, cause: str, version: int | None = None) -> None:
-        """Start a machine."""
-        name = next(self.names)
-        self.running[name] = machine(self, name, action, cause, version)
-
-    def step(self, name: int) -> None:
-        """Let a machine go on to its next state."""
-        if next(self.running[name], StopIteration) is StopIteration:
-            self.running.pop(name, None)
-
-    def transition(self, name: int, state: State) -> bool:
-        """Write the item on the condition that the machine still owns it."""
-        if self.item.owner != name:
-            return False
-        self.item = replace(self.item, state=state, version=self.item.version + 1, changed_at=self.now)
-        self.history.append(self.item.version)
-        return True
-
-
-def machine(world: World, me: int, action: str, cause: str, seen: int | None) -> Iterator[None]:
-    """The state machine: one yield before each state that reads or changes the world."""
-    while True:
-        yield
-        found = world.item
-        if action == "open" and cause != "person" and found.state is not State.CLOSED:
-            return
-        if action == "resume" and seen is not None and seen != found.version:
-            return
-        ramping = action == "close" or (action == "resume" and found.state in (State.CLOSED, State.RAMPING))
-        phase = State.RAMPING if ramping else State.HALF_OPEN if action == "probe" else State.OPEN
-        yield
-        if world.item.version == found.version:
-            world.item = Item(phase, found.version + 1, me, world.now)
-            world.history.append(world.item.version)
-            break
-    yield
-    if found.owner != me:
-        world.running.pop(found.owner, None)
-    while True:
-        if phase is not State.RAMPING:
-            yield from _switch_off(world)
-        if phase is State.OPEN:
-            yield
-            if not world.transition(me, State.HALF_OPEN):
-                return
-            yield from _switch_off(world)
-        if phase is not State.RAMPING:
-            successes = 0
-            while successes < PROBES:
-                yield
-                if not world.orders:
-                    break
-                if not world.healthy:
-                    break
-                successes += 1
-            if world.orders and successes < PROBES:
-                yield
-                if not world.transition(me, State.OPEN):
-                    return
-                phase = State.OPEN
-                continue
-            yield
-            if not world.transition(me, State.RAMPING):
-                return
-        relapsed = False
-        for number in count():
-            step = ramp_step(number, concurrency=FULL, rate=10.0)
-            yield
-            world.enabled, world.concurrency = True, step.concurrency
-            yield
-            relapsed = world.alarm
-            if relapsed or step.full:
-                break
-            yield
-            if not world.transition(me, State.RAMPING):
-                return
-        yield
-        if not world.transition(me, State.OPEN if relapsed else State.CLOSED):
-            return
-        if not relapsed:
-            return
-        phase = State.OPEN
-
-
-def _switch_off(world: World) -> Iterator[None]:
-    yield
-    while world.enabled:
-        world.enabled = False
-        yield
+HOUR = 3600.0
+MAXIMUM_RECEIVES = 100
+"""Of template.yaml's Mappings, Receives."""
+ACTIONS = [
+    "getItem",
+    "updateItem",
+    "getEventSourceMapping",
+    "updateEventSourceMapping",
+    "receiveMessage",
+    "sendMessage",
+    "deleteMessage",
+    "delivery",
+    "circuit",
+    "describeAlarms",
+    "stopExecution",
+    "startExecution",
+]
+ERRORS = ["States.Timeout", "Lambda.ServiceException", "Lambda.TooManyRequestsException", "Something.Unforeseen"]
 
 
 class Circuit(RuleBasedStateMachine):
     """Everything that may happen, in any order."""
 
-    @initialize(all_die=st.booleans())
-    def deployed(self, all_die: bool) -> None:
-        self.world = World()
+    @initialize(seed=st.integers(), all_die=st.booleans())
+    def deployed(self, seed: int, all_die: bool) -> None:
+        self.world = World(Random(seed))
         self.all_die = all_die
+        self.version = 0
+        self.orders = 0
 
     @rule()
     def courier_fails(self) -> None:
@@ -166,22 +65,37 @@ class Circuit(RuleBasedStateMachine):
         self.world.start("open", "alarm")
         self.world.start("open", "alarm")
 
-    @rule(action=st.sampled_from(["open", "probe", "close"]))
+    @rule(action=st.sampled_from(["open", "probe", "close", "resume"]))
     def somebody_acts(self, action: str) -> None:
         self.world.start(action, "person")
 
-    @rule(there=st.booleans())
-    def orders_come_and_go(self, there: bool) -> None:
-        self.world.orders = there
+    @rule(answer=st.sampled_from(["healthy", "sick", "nothing"]))
+    def health_check_answers(self, answer: str) -> None:
+        self.world.health_check = answer
+
+    @rule(kind=st.sampled_from(["order", "poison"]))
+    def order_comes(self, kind: str) -> None:
+        self.orders += 1
+        self.world.place(f"{kind}-{self.orders}")
 
     @rule(enabled=st.booleans(), concurrency=st.sampled_from([LEAST_CONCURRENCY, FULL]))
-    def deployment_sets_the_mapping(self, enabled: bool, concurrency: int) -> None:
+    def deployment_or_person_sets_the_mapping(self, enabled: bool, concurrency: int) -> None:
+        self.world.change = None
         self.world.enabled, self.world.concurrency = enabled, concurrency
+
+    @rule(
+        action=st.sampled_from(ACTIONS),
+        error=st.sampled_from(ERRORS),
+        times=st.integers(1, 20),
+        after=st.booleans(),
+    )
+    def service_fails(self, action: str, error: str, times: int, after: bool) -> None:
+        self.world.faults[action] = Fault(error, times, after)
 
     @precondition(lambda self: self.world.running)
     @rule(data=st.data())
     def machine_crashes(self, data: st.DataObject) -> None:
-        self.world.running.pop(data.draw(st.sampled_from(sorted(self.world.running))))
+        self.world.crash(data.draw(st.sampled_from(sorted(self.world.running))))
 
     @precondition(lambda self: self.world.running)
     @rule(data=st.data(), steps=st.integers(1, 25))
@@ -191,75 +105,146 @@ class Circuit(RuleBasedStateMachine):
             if name in self.world.running:
                 self.world.step(name)
 
-    @rule()
-    def a_minute_passes(self) -> None:
-        self.world.now += STALE_SECONDS
-        self.watchdog_looks()
+    @rule(seconds=st.sampled_from([1.0, 10.0, 100.0]))
+    def time_passes(self, seconds: float) -> None:
+        self.world.run(seconds, watched=True)
 
     @rule()
     def watchdog_looks(self) -> None:
-        world = self.world
-        found = diagnose(
-            Observation(
-                state=world.item.state,
-                age=world.now - world.item.changed_at,
-                owned=world.item.owner in world.running,
-                mapping="Enabled" if world.enabled else "Disabled",
-                concurrency=world.concurrency,
-                full_concurrency=FULL,
-                alarm=world.alarm,
-            )
-        )
-        match found:
-            case (Repair.SET_CONCURRENCY, _):
-                world.concurrency = FULL
-            case (Repair.RESUME, _):
-                world.start("resume", "watchdog", world.item.version)
-            case (repair, _):
-                world.start(repair, "watchdog")
+        self.world.watch()
 
     @invariant()
-    def one_machine_owns_the_circuit(self) -> None:
-        """Every write to the item raised the version by one, and was the owner's or made its writer the owner."""
-        world = getattr(self, "world", None)
-        if world is not None:
-            assert world.history == sorted(set(world.history))
+    def at_most_one_machine_leads(self) -> None:
+        """Any other one was stopped before its successor's claim, unless StopExecution failed."""
+        if hasattr(self, "world"):
+            assert self.world.leaders - self.world.survivors <= {self.world.owner}
+
+    @invariant()
+    def versions_only_grow(self) -> None:
+        if hasattr(self, "world"):
+            assert self.world.version >= self.version
+            self.version = self.world.version
+
+    @invariant()
+    def no_order_is_lost(self) -> None:
+        if hasattr(self, "world"):
+            assert self.world.lost() == set()
 
     def teardown(self) -> None:
-        """Whatever has happened: when the courier is well and nothing more happens, the circuit closes by itself."""
+        """Whatever has happened: when the services and the courier are well again, the circuit closes by itself."""
         if not hasattr(self, "world"):
             return
         self.courier_recovers()
+        self.world.faults.clear()
+        self.world.health_check = "nothing"
         if self.all_die:
-            self.world.running.clear()
-        self.settle()
-        assert self.world.item.state is State.CLOSED, "stuck"
-        assert self.world.enabled, "closed, and the mapping is off"
-        assert self.world.concurrency == FULL, "closed, and the mapping is slow"
-        assert not self.world.running
+            for name in list(self.world.running):
+                self.world.crash(name)
+        self.world.run(HOUR, watched=True)
+        self.is_closed()
+        assert self.world.lost() == set()
         self.courier_stays_away()
 
-    def settle(self) -> None:
-        """Let machines end, and the watchdog look, a few times."""
-        for _ in range(8):
-            self.world.now += 2 * STALE_SECONDS
-            self.watchdog_looks()
-            for _ in range(300):
-                for name in list(self.world.running):
-                    if name in self.world.running:
-                        self.world.step(name)
+    def is_closed(self) -> None:
+        """Item, mapping and machines agree."""
+        world = self.world
+        assert world.state is State.CLOSED, f"stuck in {world.item}"
+        assert world.mapping == "Enabled", "closed, and the mapping is off"
+        assert world.concurrency == FULL, "closed, and the mapping is slow"
+        assert not world.running, "closed, and a machine runs"
+        assert world.watch() is None, "closed, and the watchdog has something to mend"
 
     def courier_stays_away(self) -> None:
         """And when the courier fails for ever and orders wait, the circuit stays open, led by one machine."""
-        self.world.healthy, self.world.orders, self.world.alarm = False, True, True
-        self.world.start("open", "alarm")
-        for _ in range(50):
-            for name in list(self.world.running):
-                self.world.step(name)
-        assert self.world.item.state in (State.OPEN, State.HALF_OPEN)
-        assert not self.world.enabled
-        assert len(self.world.running) == 1
+        world = self.world
+        world.healthy, world.alarm = False, True
+        for number in range(3):
+            world.place(f"order-at-the-end-{number}")
+        world.start("open", "alarm")
+        world.run(HOUR, watched=True)
+        assert world.state in (State.OPEN, State.HALF_OPEN)
+        assert world.mapping == "Disabled"
+        assert world.leaders == {world.owner} == set(world.running)
 
 
-Circuit.TestCase.settings = settings(max_examples=300, stateful_step_count=30, deadline=None)
+Circuit.TestCase.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
 TestCircuit = Circuit.TestCase
+
+
+def test_of_three_overlapping_takeovers_one_machine_is_left() -> None:
+    """Whatever the order in which three takeovers take their first steps, one leads, and nobody else lives."""
+    for seed in range(200):
+        random, world = Random(seed), World()
+        world.start("open", "person")
+        world.run(5)
+        for action in ("close", "probe", "open"):
+            world.start(action, "person")
+        for _ in range(40):
+            world.step(random.choice(sorted(world.running)))
+            assert world.leaders <= {world.owner}
+        world.run(HOUR, watched=True)
+        assert world.state is State.CLOSED
+        assert not world.survivors
+
+
+@pytest.mark.parametrize("orders", [1, 50])
+def test_a_day_of_outage_sends_nothing_to_the_dead_letter_queue(orders: int) -> None:
+    """Each probe that failed is a fresh copy, so no message comes near its last receive, and none grows old."""
+    world = World()
+    world.healthy = False
+    for number in range(orders):
+        world.place(f"order-{number}")
+    world.start("open", "alarm")
+    most = 0
+    for _ in range(24 * 60):
+        world.run(60, watched=True)
+        most = max([most, *(message.receives for message in world.queue)])
+    probes = world.calls["delivery"]
+    assert most <= 2 < MAXIMUM_RECEIVES
+    assert world.lost() == set()
+    assert 24 * HOUR / 300 < probes <= 2 * 24 * HOUR / 150 + 20, "two in each round, at the longest wait"
+    handovers = [execution for execution in world.ended if execution.result == "HandedOver"]
+    assert len(handovers) > probes / ORDERS_PER_EXECUTION / 2, "and no execution's history grows without end"
+    assert {execution.result for execution in world.ended} <= {"HandedOver", "NotNeeded"}
+    world.healthy = True
+    world.run(0.2 * HOUR, watched=True)
+    assert world.state is State.CLOSED
+
+
+def test_an_execution_that_never_hands_over_too_late_fits_its_history() -> None:
+    """25,000 entries (Step Functions developer guide, "Quotas"): a state has five at most."""
+    world = World()
+    world.healthy, world.alarm = False, True
+    for number in range(5):
+        world.place(f"order-{number}")
+    world.start("open", "alarm")
+    world.run(12 * HOUR, watched=True)
+    longest = max(len(execution.visited) for execution in world.ended)
+    assert longest / ORDERS_PER_EXECUTION * 300 * 5 < 25_000
+
+
+def test_a_courier_that_comes_back_is_asked_again_soon() -> None:
+    """A round with a healthy answer in it does not lengthen the wait; a relapse does."""
+    world = World()
+    world.healthy = False
+    for number in range(30):
+        world.place(f"order-{number}")
+    world.start("open", "alarm")
+    world.run(600, watched=True)
+    assert int(world.item["failures"]["N"]) >= 3
+    before = world.calls["delivery"]
+    answers = iter([True, False, False])
+    delivery = world._delivery
+    world._delivery = lambda execution, arguments: (  # type: ignore[method-assign]
+        setattr(world, "healthy", next(answers, False)),
+        delivery(execution, arguments),
+    )[1]
+    while world.calls["delivery"] < before + 3:
+        world.run(1, watched=True)
+    world.run(5)
+    assert world.item["failures"]["N"] == "0"
+
+
+def test_every_task_of_the_definition_is_simulated() -> None:
+    resources = {state["Resource"].rpartition(":")[2] for state in DEFINITION["States"].values() if "Resource" in state}
+    assert resources - {"invoke"} | {"delivery", "circuit"} == set(ACTIONS)

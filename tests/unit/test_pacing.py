@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from hub.pacing import (
+    CATCH_UP_SECONDS,
     CATCH_UP_SHARE,
     FLOOR_SHARE,
     LONGEST_LEAD_SECONDS,
@@ -42,10 +43,25 @@ def test_slots_beyond_what_the_invocation_can_use_are_not_reserved() -> None:
     assert reserve(pace, LIMITS, calls=10, now=100.0, until=118.5) == ([], pace)
 
 
-def test_a_stall_is_caught_up_within_half_of_the_couriers_burst() -> None:
-    slots, _ = reserve(Pace(0.0, 10.0), LIMITS, calls=10, now=1000.0, until=1020.0)
-    at_once = [slot for slot in slots if slot <= 1000.0]
-    assert len(at_once) == LIMITS.burst * CATCH_UP_SHARE
+@pytest.mark.parametrize("burst", [1.0, 2.0, 4.0, 40.0, 100.0])
+def test_a_stall_is_caught_up_within_half_of_the_couriers_burst_and_a_tenth_of_a_seconds_calls(burst: float) -> None:
+    limits = Limits(rate=100.0, burst=burst)
+    slots, _ = reserve(Pace(0.0, limits.rate), limits, calls=100, now=1000.0, until=1020.0)
+    at_once = sum(slot <= 1000.0 + 1e-9 for slot in slots)
+    assert at_once == max(1.0, min(limits.burst * CATCH_UP_SHARE, limits.rate * CATCH_UP_SECONDS + 1))
+
+
+@given(st.floats(5.0, 200.0), st.lists(st.tuples(st.floats(0.0, 2.0), st.integers(1, 40)), min_size=1, max_size=40))
+def test_no_second_has_a_fifth_more_calls_than_the_limit(rate: float, reservations: list[tuple[float, int]]) -> None:
+    """Whatever stalls come between. One call more is the fence post: eleven posts bound ten gaps."""
+    limits = Limits(rate=rate, burst=10 * rate)
+    pace, now, calls = Pace(0.0, rate), 1000.0, []
+    for pause, wanted in reservations:
+        now += pause
+        slots, pace = reserve(pace, limits, calls=wanted, now=now, until=now + 20.0)
+        calls += [max(now, slot) for slot in slots]
+    for at in calls:
+        assert sum(at <= other < at + 1.0 - 1e-6 for other in calls) <= rate * (1.0 + CATCH_UP_SECONDS) + 1
 
 
 @dataclass

@@ -24,8 +24,10 @@ SPEED_UP_SHARE = 0.005
 FLOOR_SHARE = 0.2
 """Of the limit, below which the rate never falls: low enough for a courier in trouble, high enough that all calls that
 the executions hold at once find a slot before their time is over."""
+CATCH_UP_SECONDS = 0.1
+"""Whose calls may be caught up at once after a stall: in no second are there more than 1.1 seconds' calls and one."""
 CATCH_UP_SHARE = 0.5
-"""Of the courier's burst, that may be used to catch up after a stall; the rest forgives late and early calls."""
+"""Of the courier's burst, that may be used to catch up at most; the rest forgives late and early calls."""
 LONGEST_PAUSE_SECONDS = 3600.0
 LONGEST_LEAD_SECONDS = 900.0
 """How far ahead a slot can be at all: Lambda's longest timeout."""
@@ -81,8 +83,8 @@ def reserve(pace: Pace, limits: Limits, *, calls: int, now: float, until: float)
         that call begins at once.
     """
     spacing = 1.0 / pace.rate
-    tolerance = (limits.burst * CATCH_UP_SHARE - 1.0) * spacing
-    first = max(pace.next_slot, pace.paused_until, now - max(0.0, tolerance))
+    catch_up = min(CATCH_UP_SECONDS, max(0.0, limits.burst * CATCH_UP_SHARE - 1.0) * spacing)
+    first = max(pace.next_slot, pace.paused_until, now - catch_up)
     fitting = math.floor((until - first) / spacing) + 1 if until >= first else 0
     count = min(calls, fitting)
     slots = [first + index * spacing for index in range(count)]

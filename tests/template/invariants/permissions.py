@@ -83,9 +83,11 @@ def resources_are_named(stack: Stack, name: str) -> Iterator[str]:
 
 def _is_everything(resource: Any) -> bool:
     text = resource.get("Fn::Sub", "") if isinstance(resource, dict) else resource
-    if any(not name.startswith("AWS::") for name in references(resource)):  # such as the executions of one machine
+    if not isinstance(text, str) or re.search(
+        r"\$\{(?!AWS::)[^}]+\}:\*$", text
+    ):  # such as the executions of one machine
         return False
-    return isinstance(text, str) and re.fullmatch(r"\*|arn:.*:\*", text) is not None
+    return re.fullmatch(r"\*|arn:.*:\*", text) is not None
 
 
 def _can_be_narrowed(action: str) -> bool:
