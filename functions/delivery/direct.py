@@ -11,13 +11,12 @@ from typing import Any
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
+from hub.attempts import DIRECT_CALLS
 from hub.courier import Answer, Courier
 from hub.event_bus import EventBus
 from hub.events import ORDER_NOTIFIED, Event, delivery_completed, read_event
 from hub.instrument import LambdaContext, MetricUnit, metrics, record_status
 from hub.outcomes import Outcome
-
-ATTEMPTS = 5
 
 
 class NotDelivered(Exception):
@@ -53,7 +52,7 @@ class DirectDelivery:
         order = read_event(event, ORDER_NOTIFIED)
         attempts = Retrying(
             retry=retry_if_exception_type(TryAgain),
-            stop=stop_after_attempt(ATTEMPTS),
+            stop=stop_after_attempt(DIRECT_CALLS),
             wait=self._wait,
             reraise=True,
         )
