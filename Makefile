@@ -76,6 +76,11 @@ bench: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Measure delivery at the courier's li
 outage: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Measure how the circuit breaker gets through an outage of 90 s
 	python -m loadtest outage
 
+##@ The twin: both variants in virtual time, in seconds
+
+twin: $(TOOLS) ## Simulate, size or calibrate: make twin ARGS='run --variant no-flow-control' (docs/sizing.md)
+	python -m loadtest.twin $(or $(ARGS),--help)
+
 ##@ The circuit breaker by hand (on AWS, or on this machine with AWS_ENDPOINT_URL)
 
 circuit-status: $(TOOLS) ## Show the circuit: make circuit-status [STACK=event-hub]
@@ -163,5 +168,5 @@ $(ARTILLERY): loadtest/package-lock.json loadtest/package.json
 	@npm ci --prefix loadtest --no-audit --no-fund --loglevel=error
 	@touch $@
 
-.PHONY: demo test setup test-unit lint format build invoke up down status logs bench outage circuit-status circuit-open \
-	circuit-probe circuit-close deploy deploy-no-flow-control loadtest lock clean help
+.PHONY: demo test setup test-unit lint format build invoke up down status logs bench outage twin circuit-status \
+	circuit-open circuit-probe circuit-close deploy deploy-no-flow-control loadtest lock clean help
