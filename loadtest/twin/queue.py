@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Callable, Iterable
+from heapq import heappop, heappush
 
 from loadtest.twin.clock import Clock
 from loadtest.twin.constants import Platform
@@ -53,19 +54,22 @@ class Queue:
         self._in_flight_limit = platform.in_flight_limit
         self._dead_letter = dead_letter
         self._expire = expire
-        self._visible: deque[Message] = deque()
+        self._fresh: deque[Message] = deque()
+        """Visible, and not received yet: in the order in which they were sent."""
+        self._returned: list[tuple[float, int, Message]] = []
+        """Visible again: a heap by the time at which they were sent."""
         self._in_flight = 0
         self._consumer: Callable[[], None] = lambda: None
 
     @property
     def visible(self) -> int:
         """Messages that can be received now."""
-        return len(self._visible)
+        return len(self._fresh) + len(self._returned)
 
     @property
     def size(self) -> int:
         """Messages that can be received now or later."""
-        return len(self._visible) + self._in_flight
+        return self.visible + self._in_flight
 
     def tell(self, consumer: Callable[[], None]) -> None:
         """Call a consumer whenever a message becomes visible."""
@@ -74,17 +78,20 @@ class Queue:
     def send(self, order: int) -> None:
         """Store a message."""
         self.requests += 1
-        self._visible.append(Message(order, self._clock.now))
+        self._fresh.append(Message(order, self._clock.now))
         self._consumer()
 
     def receive(self, most: int) -> list[Message]:
-        """Hand out up to some messages, the oldest first; each is out of sight from now on."""
+        """Hand out up to some messages, each out of sight from now on.
+
+        Those that were sent first come first, returned or not: a standard queue delivers generally in the order in
+        which messages were sent (SQS developer guide, Standard queues, "best-effort ordering").
+        """
         self.requests += 1
         now = self._clock.now
         most = min(most, self._in_flight_limit - self._in_flight)
         batch: list[Message] = []
-        while self._visible and len(batch) < most:
-            message = self._visible.popleft()
+        while len(batch) < most and (message := self._oldest()):
             if now - message.sent >= self.settings.retention:
                 self._expire(message.order)
             elif self.settings.maximum_receives is not None and message.receives >= self.settings.maximum_receives:
@@ -120,20 +127,24 @@ class Queue:
         """Put a fresh copy of a received message back, and delete the message."""
         self.requests += 2
         self._in_flight -= 1
-        self._visible.append(Message(message.order, self._clock.now))
+        self._fresh.append(Message(message.order, self._clock.now))
         self._consumer()
 
     def expire_all(self) -> None:
         """Delete what has outlived the retention period and waits to be received."""
-        now, fresh = self._clock.now, deque[Message]()
-        for message in self._visible:
-            if now - message.sent >= self.settings.retention:
-                self._expire(message.order)
-            else:
-                fresh.append(message)
-        self._visible = fresh
+        oldest = self._clock.now - self.settings.retention
+        while (message := self._oldest()) and message.sent <= oldest:
+            self._expire(message.order)
+        if message:
+            heappush(self._returned, (message.sent, message.order, message))
+
+    def _oldest(self) -> Message | None:
+        """Take out the visible message that was sent first."""
+        if self._returned and not (self._fresh and self._fresh[0].sent < self._returned[0][0]):
+            return heappop(self._returned)[2]
+        return self._fresh.popleft() if self._fresh else None
 
     def _show(self, message: Message) -> None:
         self._in_flight -= 1
-        self._visible.append(message)
+        heappush(self._returned, (message.sent, message.order, message))
         self._consumer()
