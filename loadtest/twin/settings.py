@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -353,8 +352,3 @@ def _machine_states() -> dict[str, Any]:
     definition = yaml.safe_load((ROOT / "statemachines" / "circuit_breaker.asl.yaml").read_text(encoding="utf-8"))
     states: dict[str, Any] = definition["States"]
     return states
-
-
-def as_json(settings: Deployment) -> str:
-    """Show the settings, for people."""
-    return json.dumps(settings, default=vars, indent=2)
