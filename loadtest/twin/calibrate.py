@@ -6,7 +6,7 @@ Nothing in the model was fitted to these figures. What it assumes without a sour
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
@@ -63,21 +63,21 @@ class Check:
         return self.twin / self.measured - 1 if self.measured else None
 
 
-def checks(simulated: Callable[[Scenario], Result] = simulate) -> Iterator[Check]:
-    """Yield every check, as it is worked out."""
+def checks(seeds: Sequence[int] = SEEDS) -> Iterator[Check]:
+    """Yield every check, as it is worked out, of the mean of some seeds."""
     published = phases.load("published")
-    runs = {variant: _runs(simulated, variant, published) for variant in ("no-flow-control", "plain-buffer")}
+    runs = {variant: _runs(seeds, variant, published) for variant in ("no-flow-control", "plain-buffer")}
     yield from _published(runs)
-    runs["flow-control"] = _runs(simulated, "flow-control", published)
+    runs["flow-control"] = _runs(seeds, "flow-control", published)
     yield from _promised(runs)
-    yield from _outage(_runs(simulated, "flow-control", published, outages=(OUTAGE_DAY,)))
+    yield from _outage(_runs(seeds, "flow-control", published, outages=(OUTAGE_DAY,)))
     recordings = json.loads(RECORDINGS.read_text(encoding="utf-8"))
     for variant in recordings[0]["figures"]:
-        yield from _recorded(simulated, variant, recordings)
+        yield from _recorded(seeds, variant, recordings)
 
 
-def _runs(simulated: Callable[[Scenario], Result], variant: str, profile: Profile, **given: Any) -> list[Result]:
-    return [simulated(Scenario(variant, profile, seed=seed, **given)) for seed in SEEDS]
+def _runs(seeds: Sequence[int], variant: str, profile: Profile, **given: Any) -> list[Result]:
+    return [simulate(Scenario(variant, profile, seed=seed, **given)) for seed in seeds]
 
 
 def _mean(results: Sequence[Result], name: str) -> float:
@@ -150,14 +150,12 @@ def _limit() -> float:
 # ---------------------------------------------------------------------------------------- recordings of runs here
 
 
-def _recorded(
-    simulated: Callable[[Scenario], Result], variant: str, recordings: Sequence[Mapping[str, Any]]
-) -> Iterator[Check]:
+def _recorded(seeds: Sequence[int], variant: str, recordings: Sequence[Mapping[str, Any]]) -> Iterator[Check]:
     """Compare with the mean of the recorded runs, which differ by chance as the twin's seeds do."""
     first = recordings[0]
     profile = Profile("short", tuple(Phase(**phase) for phase in first["phases"]))
     platform = Platform(async_retry_waits=tuple(first["async_retry_waits_s"]), cold_start=LOCAL_COLD_START_S)
-    results = _runs(simulated, variant, profile, parameters=first["parameters"], platform=platform)
+    results = _runs(seeds, variant, profile, parameters=first["parameters"], platform=platform)
     for figure in RECORDED:
         measured = mean(recording["figures"][variant][figure] for recording in recordings)
         yield _near(f"local stack, {variant}", figure, measured, results)
