@@ -47,6 +47,7 @@ def report() -> dict[str, object]:
         "async_retry_waits_s": [4.0, 8.0],
         "versions": {},
         "parameters": {"flow-control": parameters},
+        "runs": {"flow-control": {"calls_by_outcome": {"delivered": 359}}},
     }
     return {"flow-control": {"delivered": 359}, "meta": meta}
 
@@ -62,6 +63,17 @@ def test_a_recording_keeps_the_figures_and_the_parameters_that_differ(
     [recording] = json.loads(calibrate.RECORDINGS.read_text())
     assert recording["parameters"] == {"CourierRate": "5"}
     assert recording["figures"] == {"flow-control": {"delivered": 359}}
+
+
+def test_a_run_on_a_machine_that_was_too_busy_is_not_added(
+    report: dict[str, object], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(calibrate, "RECORDINGS", tmp_path / "short.json")
+    report["flow-control"]["delivered"] = 374  # type: ignore[index]
+    file = tmp_path / "demo.json"
+    file.write_text(json.dumps(report))
+    with pytest.raises(ValueError, match="15 answers of the courier came too late"):
+        calibrate.record(file)
 
 
 def test_a_run_of_another_experiment_is_not_added(

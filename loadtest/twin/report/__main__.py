@@ -12,10 +12,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from loadtest import profiles
 from loadtest.artillery import OUT
-from loadtest.demo import SCALE
 from loadtest.profiles import Profile
+from loadtest.twin import phases
 from loadtest.twin.report import comparison, page, pictures
 
 SEEDS = 5
@@ -26,9 +25,13 @@ def main() -> int:
     arguments = parse()
     logging.getLogger("samtranslator").setLevel(logging.CRITICAL)  # it reports on itself
     console = Console(highlight=False)
-    profile = profiles.load()
-    if arguments.profile == "short":
-        profile = profile.scaled(SCALE, name="short")
+    try:
+        profile = phases.load(arguments.profile)
+        if profile.orders < 1:
+            raise ValueError(f"the profile {profile.name} sends no order: there is nothing to compare")
+    except (ValueError, OSError) as error:
+        console.print(str(error), style="red", markup=False, soft_wrap=True)
+        return 2
     document = comparison.document(_runs(console, profile, arguments.seeds), profile)
     arguments.out.mkdir(parents=True, exist_ok=True)
     numbers, html = arguments.out / "compare.json", arguments.out / "compare.html"
@@ -43,7 +46,7 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m loadtest.twin.report", description=__doc__)
-    parser.add_argument("--profile", choices=["published", "short"], default="published", help="the load")
+    parser.add_argument("--profile", default="published", help="published, short, or a YAML file with phases")
     parser.add_argument("--seeds", type=_seeds, default=SEEDS, help=f"runs of each variant, 1 to 100 (default {SEEDS})")
     parser.add_argument("--out", type=Path, default=OUT, help="folder to write to")
     return parser.parse_args()
@@ -80,4 +83,7 @@ def _shown(file: Path) -> Path:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("stopped")

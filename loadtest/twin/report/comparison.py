@@ -3,7 +3,7 @@
 The document, which is compare.json, has
 
 - ``load``: the orders, and the courier that has to take them;
-- ``published``: what the published run of the experiment measured;
+- ``published``: what the published run of the experiment measured; empty under any other load;
 - ``figures``: of each variant and figure of the twin, ``mean``, ``lowest`` and ``highest`` of the seeds, and ``runs``,
   the value for each seed; null where there was none, such as the time to recover without an outage;
 - ``costs``: the same for the US dollars that each service costs for a thousand orders;
@@ -21,26 +21,31 @@ from itertools import accumulate, zip_longest
 from statistics import fmean
 from typing import Any
 
-from loadtest import style
+from loadtest import profiles, style
 from loadtest.profiles import Profile
+from loadtest.twin.constants import PublishedFigures
+from loadtest.twin.measure import BUCKET_S
 from loadtest.twin.model import simulate
 from loadtest.twin.scenario import Scenario
 from loadtest.twin.settings import deployment
 
 VARIANTS = tuple(style.LABELS)
 
+_AWS = PublishedFigures()
 PUBLISHED: Mapping[str, Mapping[str, float]] = {
     "no-flow-control": {
-        "peak_concurrency_of_account": 788,
-        "max_failed_per_minute": 1535,
-        "worst_minute_success": 0.20,
+        "peak_concurrency_of_account": _AWS.peak_concurrency,
+        "max_failed_per_minute": _AWS.failed_per_minute,
+        "worst_minute_success": _AWS.worst_minute_success,
     },
-    "plain-buffer": {"peak_concurrency_of_account": 20, "worst_minute_success": 0.98},
+    "plain-buffer": {
+        "peak_concurrency_of_account": _AWS.buffered_concurrency,
+        "worst_minute_success": _AWS.buffered_success,
+    },
 }
-"""Figures of the published run of this experiment on AWS; those of the plain buffer are "about 20", "at least 98 %"."""
+"""What the published run of this experiment measured, by the twin's names."""
 
-BUCKET_S = 10
-MINUTE = 6
+MINUTE = round(60 / BUCKET_S)
 """Buckets of the twin's series in a minute."""
 
 Run = Mapping[str, Any]
@@ -78,14 +83,15 @@ def document(runs: Mapping[str, Mapping[int, Run]], profile: Profile) -> dict[st
 
     Args:
         runs: The result of each variant and seed; the same seeds for every variant.
-        profile: The load that they met.
+        profile: The load that they met, of at least one order.
     """
     seeds = sorted(next(iter(runs.values())))
     ordered = {variant: [runs[variant][seed] for seed in seeds] for variant in VARIANTS}
     figures = {variant: _figures(results) for variant, results in ordered.items()}
+    comparable = PUBLISHED if profile == profiles.load() else {}
     return {
         "load": _load(profile, seeds),
-        "published": PUBLISHED,
+        "published": comparable,
         "figures": figures,
         "costs": {
             variant: {
@@ -96,7 +102,7 @@ def document(runs: Mapping[str, Mapping[int, Run]], profile: Profile) -> dict[st
         },
         "deviations": {
             variant: {key: _deviation(figures[variant][key]["mean"], aim) for key, aim in published.items()}
-            for variant, published in PUBLISHED.items()
+            for variant, published in comparable.items()
         },
         "ratios": _ratios(figures),
         "series": {variant: _series(results) for variant, results in ordered.items()},
