@@ -119,7 +119,7 @@ class CircuitBreaker:
         self._delivery = delivery
         self._random = random
         self._measure = measure
-        self._changed_at = 0.0
+        self._changed_at = self._opened_at = 0.0
         alarms.told.append(self._alarmed)
         clock.process(self._watch())
 
@@ -128,6 +128,7 @@ class CircuitBreaker:
 
     def _open(self) -> None:
         if self.state is State.CLOSED:
+            self._opened_at = self._clock.now
             self._turn(State.OPEN)
             self._clock.process(self._lead())
 
@@ -152,11 +153,11 @@ class CircuitBreaker:
     # ----------------------------------------------------------------------------------------------- the machine
 
     def _lead(self) -> Steps:
-        failures = 0
+        failures = relapses = 0
         yield from self._task(3)  # read, claim, look at the mapping
         while True:
             yield from self._switch_off()
-            if not failures:
+            if not self.disabled_at or self.disabled_at[-1] < self._opened_at:
                 self.disabled_at.append(self._clock.now)
             yield from self._task(2)  # announce, plan
             settings = self._settings
@@ -166,7 +167,8 @@ class CircuitBreaker:
             yield self._clock.timeout(max(1, round(wait)))
             self._turn(State.HALF_OPEN)
             yield from self._task(3)  # write, announce, look at the mapping
-            if (yield from self._round()):
+            well, answered = yield from self._round()
+            if well:
                 self._turn(State.RAMPING)
                 yield from self._task(2)  # write, announce
                 if (yield from self._ramp()):
@@ -174,7 +176,9 @@ class CircuitBreaker:
                     yield from self._task(2)
                     self.closed_at.append(self._clock.now)
                     return
-            failures += 1
+                failures, relapses = failures + 1, relapses + 1
+            else:  # one healthy answer shows that the courier is coming back
+                failures = relapses if answered else failures + 1
             self._turn(State.OPEN)
             yield from self._task(1)
 
@@ -191,23 +195,24 @@ class CircuitBreaker:
         yield from self._task(1)
 
     def _round(self) -> Steps:
-        """Try single orders; return whether the courier is well."""
+        """Try single orders; return whether the courier is well, and whether it took any of them."""
         healthy = sick = 0
+        answered = False
         while True:
             message = yield from self._take()
             if message is None:  # no order, and the template names no health check: the ramp will tell
                 yield from self._task(1)
-                return True
+                return True, answered
             verdict = yield from self._try(message)
             yield from self._task(2)  # put back or remove
             if verdict is Verdict.HEALTHY:
-                healthy += 1
+                healthy, sick, answered = healthy + 1, 0, True
                 if healthy >= self._settings.probes:
-                    return True
+                    return True, answered
             elif verdict is Verdict.SICK:
                 healthy, sick = 0, sick + 1
                 if sick >= self._settings.probe_failures:
-                    return False
+                    return False, answered
                 yield self._clock.timeout(self._settings.pause_seconds)
 
     def _take(self) -> Steps:
