@@ -18,19 +18,20 @@ FUNCTIONS := $(notdir $(wildcard functions/*))
 TOOLS := .venv/.installed
 EMULATOR := .venv-emulator/.installed
 ARTILLERY := loadtest/node_modules/.installed
+BROWSER := tests/browser/node_modules/.installed
 
 ##@ Begin here
 
 demo: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Set up, deploy both variants on this machine, send both the same load, compare
 	python -m loadtest demo
 
-test: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Set up and run every test (minutes)
+test: $(TOOLS) $(EMULATOR) $(ARTILLERY) $(BROWSER) ## Set up and run every test (minutes)
 	pytest tests/unit tests/template -n 2 --cov --cov-report=term
-	pytest tests/runtime tests/conformance tests/integration -n 3 --dist loadfile
+	pytest tests/runtime tests/conformance tests/integration tests/browser -n 3 --dist loadfile
 
 ##@ Develop
 
-setup: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Install everything into this folder, and nothing elsewhere
+setup: $(TOOLS) $(EMULATOR) $(ARTILLERY) $(BROWSER) ## Install everything into this folder, and nothing elsewhere
 
 test-unit: $(TOOLS) ## Run the unit tests only: half a minute
 	pytest tests/unit -n 2
@@ -76,6 +77,14 @@ bench: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Measure delivery at the courier's li
 
 outage: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Measure how the circuit breaker gets through an outage of 90 s
 	python -m loadtest outage
+
+##@ The twin: both variants in virtual time, in seconds
+
+twin: $(TOOLS) ## Simulate, size or calibrate: make twin ARGS='run --variant no-flow-control' (docs/sizing.md)
+	python -m loadtest.twin $(or $(ARGS),--help)
+
+compare: $(TOOLS) ## Run three builds over the published load in virtual time: loadtest/out/compare.html (half a minute)
+	python -m loadtest.twin.report
 
 ##@ Orders (on AWS, or on this machine with AWS_ENDPOINT_URL)
 
@@ -149,7 +158,7 @@ lock: $(TOOLS) ## Resolve all dependencies anew, to their newest releases
 		layers/dependencies/requirements.in --output-file layers/dependencies/requirements.txt
 
 clean: ## Remove what was installed and built here
-	rm -rf .venv .venv-emulator .aws-sam .local loadtest/node_modules loadtest/out .coverage .*_cache .hypothesis
+	rm -rf .venv .venv-emulator .aws-sam .local loadtest/node_modules tests/browser/node_modules loadtest/out .coverage .*_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## Show this
@@ -193,6 +202,15 @@ $(ARTILLERY): loadtest/package-lock.json loadtest/package.json
 		echo "Node.js 20 or newer with npm is missing, which runs the load test. Install it and try again."; exit 1; }
 	@echo "Installing artillery"
 	@npm ci --prefix loadtest --no-audit --no-fund --loglevel=error
+	@touch $@
+
+$(BROWSER): tests/browser/package-lock.json tests/browser/package.json
+	@command -v npm >/dev/null || { \
+		echo "Node.js 20 or newer with npm is missing, which drives the browser of the tests. Install it and try again."; \
+		exit 1; }
+	@echo "Installing a headless browser for the tests"
+	@npm ci --prefix tests/browser --no-audit --no-fund --loglevel=error
+	@node tests/browser/chromium.mjs
 	@touch $@
 
 .PHONY: $(shell sed -nE 's/^([a-z-]+):.*\#\# .*/\1/p' $(MAKEFILE_LIST))

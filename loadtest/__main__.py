@@ -71,7 +71,7 @@ def parse() -> argparse.Namespace:
 
 def run_command(arguments: argparse.Namespace) -> int:
     """Load one stack. Returns 1 if an order was lost, or if a threshold of artillery was missed."""
-    short = demo.SCALE.time if arguments.profile == "short" else 1.0
+    short = profiles.SHORT_TIME if arguments.profile == "short" else 1.0
     scale = Scale(time=arguments.time_scale or short, rate=arguments.rate_scale)
     profile = profiles.load().scaled(scale, name=arguments.profile)
     stack = target.CloudFormationStack.find(arguments.stack)

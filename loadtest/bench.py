@@ -19,7 +19,7 @@ from loadtest.progress import Board
 from loadtest.run import Limits, run
 from local.stack import VARIANTS, EmulatorSettings, RunningEmulator
 
-SCALE = Scale(time=1 / 15)
+SCALE = Scale(time=profiles.SHORT_TIME)
 """The published rates and the published courier, in 72 seconds."""
 
 SATURATING_BATCHES = 2

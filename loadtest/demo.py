@@ -21,7 +21,7 @@ from loadtest.run import Limits, Run, run
 from local.gaps.emulator import MINISTACK_VERSION
 from local.stack import VARIANTS, EmulatorSettings, RunningEmulator, Stack, StackError
 
-SCALE = Scale(time=1 / 15, rate=1 / 2)
+SCALE = Scale(time=profiles.SHORT_TIME, rate=1 / 2)
 """18 minutes become 72 seconds; half as many orders, and half the courier's limit, are what two processor cores carry
 without being the bottleneck themselves."""
 

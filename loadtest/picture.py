@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,43 +10,10 @@ import matplotlib as mpl
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from loadtest import style
 from loadtest.executions import SUCCESS_WINDOW_S
 from loadtest.measure import Measurement
 from loadtest.profiles import Profile
-
-LABELS = {"flow-control": "flow control", "no-flow-control": "no flow control"}
-
-
-@dataclass(frozen=True)
-class Theme:
-    """Colours for one background; blue and vermilion of Okabe and Ito, which the colour-blind tell apart."""
-
-    suffix: str
-    background: str
-    text: str
-    grid: str
-    overload: str
-    colours: Mapping[str, str]
-
-
-THEMES = (
-    Theme(
-        suffix="",
-        background="#ffffff",
-        text="#1f2328",
-        grid="#d8dee4",
-        overload="#eef1f4",
-        colours={"flow-control": "#0072b2", "no-flow-control": "#d55e00"},
-    ),
-    Theme(
-        suffix="-dark",
-        background="#0d1117",
-        text="#e6edf3",
-        grid="#2d333b",
-        overload="#1a2029",
-        colours={"flow-control": "#56b4e9", "no-flow-control": "#ff8c42"},
-    ),
-)
 
 
 def draw(runs: Mapping[str, Measurement], profile: Profile, courier_rate: float, folder: Path) -> list[Path]:
@@ -63,8 +29,8 @@ def draw(runs: Mapping[str, Measurement], profile: Profile, courier_rate: float,
         The files.
     """
     files: list[Path] = []
-    for theme in THEMES:
-        with mpl.rc_context(_settings(theme)):
+    for theme in style.THEMES:
+        with mpl.rc_context(style.settings(theme)):
             figure = _figure(runs, profile, courier_rate, theme)
             for extension in ("png", "svg"):
                 file = folder / f"demo{theme.suffix}.{extension}"
@@ -73,33 +39,12 @@ def draw(runs: Mapping[str, Measurement], profile: Profile, courier_rate: float,
     return files
 
 
-def _settings(theme: Theme) -> Any:
-    return {
-        "figure.facecolor": theme.background,
-        "axes.facecolor": theme.background,
-        "axes.edgecolor": theme.grid,
-        "axes.labelcolor": theme.text,
-        "axes.spines.right": False,
-        "axes.spines.top": False,
-        "axes.titlecolor": theme.text,
-        "axes.titlelocation": "left",
-        "axes.titlesize": 11,
-        "font.size": 10,
-        "grid.color": theme.grid,
-        "grid.linewidth": 0.8,
-        "savefig.facecolor": theme.background,
-        "text.color": theme.text,
-        "xtick.color": theme.text,
-        "ytick.color": theme.text,
-    }
-
-
-def _figure(runs: Mapping[str, Measurement], profile: Profile, courier_rate: float, theme: Theme) -> Figure:
+def _figure(runs: Mapping[str, Measurement], profile: Profile, courier_rate: float, theme: style.Theme) -> Figure:
     figure = Figure(figsize=(8, 7.6), layout="constrained")
     concurrency, success, orders = figure.subplots(3, 1, sharex=True)
     end = max((at for run in runs.values() for at in run.delivered), default=profile.duration_s)
     for variant, run in runs.items():
-        line: Any = {"color": theme.colours[variant], "linewidth": 1.8, "label": LABELS[variant]}
+        line: Any = {"color": theme.colours[variant], "linewidth": 1.8, "label": style.LABELS[variant]}
         concurrency.step(*_columns(run.concurrency), where="post", **line)
         success.plot(*_columns(_with_gaps(run.success)), **line)
         orders.step(*_counted(run.delivered, end), where="post", **line)

@@ -11,6 +11,9 @@ import yaml
 
 SCENARIO = Path(__file__).with_name("orders.yml")
 
+SHORT_TIME = 1 / 15
+"""Factor of the short profile's durations: 18 minutes become 72 seconds."""
+
 PUBLISHED_COURIER_RATE = 10.0
 """Calls a second that the courier of the published experiment accepts (its burst is the same)."""
 

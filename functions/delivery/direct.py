@@ -11,14 +11,13 @@ from typing import Any
 
 from tenacity import Retrying, retry_if_exception_type, stop_after_attempt, wait_random
 
+from hub.attempts import DIRECT_CALLS
 from hub.courier import Answer, Courier
 from hub.event_bus import EventBus
 from hub.events import ORDER_NOTIFIED, Event, delivery_completed, read_event
 from hub.instrument import LambdaContext, record_status
 from hub.measures import CALLS, DELIVERY_DELAY
 from hub.outcomes import Outcome
-
-ATTEMPTS = 5
 
 
 class NotDelivered(Exception):
@@ -54,7 +53,7 @@ class DirectDelivery:
         order = read_event(event, ORDER_NOTIFIED)
         attempts = Retrying(
             retry=retry_if_exception_type(TryAgain),
-            stop=stop_after_attempt(ATTEMPTS),
+            stop=stop_after_attempt(DIRECT_CALLS),
             wait=self._wait,
             reraise=True,
         )

@@ -14,7 +14,7 @@ from datetime import UTC, datetime
 from random import Random, SystemRandom
 from typing import TYPE_CHECKING, Any
 
-from hub.backoff import RETRY_BASE_SECONDS, RETRY_CAP_SECONDS, full_jitter, visibility_seconds
+from hub.attempts import GUARD_CONSECUTIVE, HOLD_SECONDS, hiding_seconds, is_last, latest_start
 from hub.circuit import Guard, judge, sample
 from hub.courier import Answer
 from hub.event_bus import EventBus
@@ -37,23 +37,8 @@ from once import OnceCourier
 if TYPE_CHECKING:
     from mypy_boto3_sqs import SQSClient
 
-# A batch for which there is no slot at all is held this long before it goes back, or the next batch would come, and go,
-# at once, and the queue would be leafed through without a call until every order had used up its receives.
-HOLD_SECONDS = 10.0
-
-# As many unhealthy answers in a row end a batch. A healthy courier that fails one call in five gives such a row once in
-# 15,000 calls, and it costs ten orders two seconds.
-GUARD_CONSECUTIVE = 6
-
-# An order is given up a day before the queue's retention (12 days) would let it expire in silence; no order is hidden
-# for longer than 12 hours.
-MAXIMUM_AGE_SECONDS = 11 * 24 * 3600
-
 # A call's time-out bounds each wait for the network, not their sum: a courier that dawdles byte by byte is left behind.
 LATENESS_SECONDS = 1.0
-
-# What it takes to publish, dead-letter and hide the orders of a batch after the last call, with the SDK's retries.
-SETTLING_SECONDS = 5.0
 
 
 class NotDelivered(Exception):
@@ -130,7 +115,11 @@ class QueuedDelivery:
         breaker puts it back as a fresh copy.
         """
         self._courier.begin(context)
-        last_start = self._last_start(context)
+        last_start = latest_start(
+            self._clock(),
+            remaining=context.get_remaining_time_in_millis() / 1000,
+            courier_timeout=self._courier.timeout,
+        )
         probe = event.get("probe") is True
         attempts = [self._read(message) for message in messages(event)]
         orders = [attempt for attempt in attempts if attempt.order]
@@ -159,10 +148,6 @@ class QueuedDelivery:
             return answer | {"verdict": verdict}
         self._hide(returned)
         return answer
-
-    def _last_start(self, context: LambdaContext) -> float:
-        """When the last call may begin that can still end, and be settled, within the invocation."""
-        return self._clock() + context.get_remaining_time_in_millis() / 1000 - SETTLING_SECONDS - self._courier.timeout
 
     def _read(self, message: Message) -> Attempt:
         try:
@@ -233,7 +218,7 @@ class QueuedDelivery:
         """Dead-letter an order with its reason, before the queue does it without one, or lets it expire."""
         answer, receives = attempt.answer, attempt.message.receive_count
         age = time.time() - int(attempt.message.first_received_at) / 1000
-        if answer.outcome.goes_back and (receives >= self._maximum_receives or age > MAXIMUM_AGE_SECONDS):
+        if answer.outcome.goes_back and is_last(receives=receives, maximum_receives=self._maximum_receives, age=age):
             reason = f"given up after {receives} receives; last: {answer.outcome}, {answer.reason}"
             attempt.answer = replace(answer, outcome=Outcome.PERMANENT, reason=reason)
 
@@ -332,8 +317,9 @@ class QueuedDelivery:
         )
 
     def _backoff(self, attempt: Attempt) -> int:
-        asked = attempt.answer.retry_after or 0.0
-        # An order that was not called for has not failed: only failures lengthen the wait.
-        failures = 1 if attempt.answer.outcome is Outcome.UNTRIED else attempt.message.receive_count
-        jitter = full_jitter(failures, base=RETRY_BASE_SECONDS, cap=RETRY_CAP_SECONDS, random=self._random)
-        return visibility_seconds(asked + jitter, at_least=asked)
+        return hiding_seconds(
+            attempt.answer.outcome,
+            receives=attempt.message.receive_count,
+            retry_after=attempt.answer.retry_after,
+            random=self._random,
+        )

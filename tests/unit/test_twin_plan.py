@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from loadtest.twin.__main__ import main
+from loadtest.twin.plan import Plan, Question, needed_concurrency, plan
+
+COURIER = {"rate": 10.0, "latency": (0.0, 2.0), "failure_rate": 0.2, "burst": 10.0}
+
+
+def planned(orders: float, given: dict[str, str] | None = None, **courier: object) -> Plan:
+    question = Question(orders, **(COURIER | courier))  # type: ignore[arg-type]
+    return plan(question, given or {}, hours=0.1, seed=1)
+
+
+def setting(answer: Plan, name: str) -> str:
+    return next(each.value for each in answer.settings if each.name == name)
+
+
+def only_warning(answer: Plan) -> str:
+    [warning] = answer.warnings
+    return warning
+
+
+def test_the_published_courier_needs_the_templates_defaults_and_that_is_safe() -> None:
+    answer = planned(6.0)
+    assert setting(answer, "DeliveryBatchSize") == "10"
+    assert setting(answer, "MaximumConcurrency") == "3"
+    assert setting(answer, "Seconds.Delivery.VisibilityTimeout") == "181"
+    assert answer.warnings == []
+    assert answer.result.lost == answer.result.dead_letters == 0
+    assert answer.expected["p50_delay_s"] < 10
+
+
+def test_the_recommended_concurrency_reaches_the_limit_and_one_less_does_not() -> None:
+    for cap, reached in (("3", True), ("2", False)):
+        answer = planned(15.0, {"MaximumConcurrency": cap})
+        goodput = answer.result.goodput_ratio
+        assert goodput is not None
+        assert (goodput > 0.98) is reached
+
+
+def test_more_orders_than_the_courier_takes_never_drain() -> None:
+    warnings = planned(15.0).warnings
+    assert "Never drains: 15 orders a second come, and the courier takes 8 at most" in warnings[0]
+    assert "18.75 calls a second" in warnings[0]
+    assert "Retention runs out: if it goes on like this, orders are 11 days old after 12.6 days" in warnings[1]
+
+
+def test_a_day_that_does_not_drain_is_extended_in_numbers() -> None:
+    expected = planned(15.0).expected
+    assert expected["backlog_after_a_day"] == 7 * 86_400
+    assert expected["delay_after_a_day_s"] == 7 * 86_400 / 8
+    assert expected["delivered_per_day"] == 8 * 86_400
+    assert expected["cost_usd_per_day"] > 0
+
+
+def test_a_courier_in_full_use_hardly_drains() -> None:
+    assert only_warning(planned(7.6)).startswith(
+        "Hardly drains: the courier is used to 95%, so after an hour of outage"
+    )
+
+
+def test_a_cap_that_does_not_limit_is_named() -> None:
+    assert "MaximumConcurrency 12 does not limit anything" in only_warning(planned(6.0, {"MaximumConcurrency": "12"}))
+
+
+def test_a_cap_that_asks_for_more_slots_than_fit_is_named() -> None:
+    warnings = planned(6.0, {"MaximumConcurrency": "30"}).warnings
+    assert any("30 executions with batches of 10 ask for slots of 30 s" in warning for warning in warnings)
+
+
+def test_a_cap_that_is_too_small_is_named() -> None:
+    answer = planned(7.0, {"MaximumConcurrency": "2"})
+    assert "makes 7.07 calls a second, and the orders need 8.75: set 3." in only_warning(answer)
+
+
+def test_a_courier_that_is_slower_than_the_timeout_delivers_twice() -> None:
+    answer = planned(6.0, {"CourierTimeout": "2"}, latency=(0.0, 4.0))
+    assert any("Unless it honours Idempotency-Key" in warning for warning in answer.warnings)
+
+
+def test_a_circuit_without_enough_calls_cannot_open() -> None:
+    assert only_warning(planned(0.5)).startswith("The circuit cannot open: 6.25 calls come in 10 s")
+
+
+def test_a_circuit_that_opens_by_chance_is_named() -> None:
+    assert only_warning(planned(6.0, {"CircuitFailureRate": "0.3"})).startswith("The circuit opens by chance")
+
+
+def test_a_slow_limit_makes_batches_small_enough_for_one_invocation() -> None:
+    answer = planned(0.2, rate=0.5, failure_rate=0.0)
+    batch, cap = int(setting(answer, "DeliveryBatchSize")), int(setting(answer, "MaximumConcurrency"))
+    assert cap * batch / 0.5 <= 20
+    assert answer.result.throttled_share == 0
+
+
+def test_the_executions_that_are_needed_obey_littles_law() -> None:
+    question = Question(6.0, 10.0, (1.0, 1.0), 0.0, 10.0)
+    assert needed_concurrency(question, 1, 0.0) == 10.0, "10 calls a second of 1 s each"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--orders-per-second", "0", "--courier-rate", "1"], "--orders-per-second must be above 0"),
+        (["--orders-per-second", "1", "--courier-rate", "-1"], "--courier-rate must be above 0"),
+        (["--orders-per-second", "1", "--courier-rate", "1", "--courier-latency", "2"], "takes LEAST,MOST"),
+        (["--orders-per-second", "1", "--courier-rate", "1", "--courier-latency", "3,2"], "LEAST,MOST seconds"),
+        (["--orders-per-second", "1", "--courier-rate", "1", "--failure-rate", "1"], "from 0, below 1"),
+        (["--orders-per-second", "1", "--courier-rate", "1", "--courier-latency", "0,60"], "SimulatorLatencyMax must"),
+        (["--orders-per-second", "1", "--courier-rate", "1", "--hours", "0"], "--hours must be above 0"),
+        (["--orders-per-second", "1", "--courier-rate", "1", "--set", "X=1"], "has no parameter X"),
+    ],
+)
+def test_a_question_that_makes_no_sense_is_answered_with_the_rule(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", *words]) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_it_answers_in_words_and_in_json(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["plan", "--orders-per-second", "6", "--courier-rate", "10", "--hours", "0.05"]
+    assert main(words) == 0
+    shown = capsys.readouterr().out
+    assert "Little's law: 7.5 calls a second x 1 s = 7.5 calls in flight" in shown
+    assert "Nothing about this is unsafe." in shown
+    assert main([*words, "--json", "-"]) == 0
+    answer = json.loads(capsys.readouterr().out)
+    assert answer["expected"]["cost_usd_per_day"] > 0
+    assert answer["simulated"]["delivered"] > 0
