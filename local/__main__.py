@@ -37,7 +37,7 @@ EXAMPLE_ORDER = {
 LONGEST_FIRST = sorted(VARIANTS, key=len, reverse=True)
 """One variant's name ends with the other's."""
 
-SHOWN_OUTPUTS = ("OrdersUrl", "HubBusName", "SalesTableName", "CourierUrl", "CourierTableName")
+SHOWN_OUTPUTS = ("OrdersUrl", "HubBusName", "SalesTableName", "SalesExportBucketName", "CourierUrl", "CourierTableName")
 RECORDS = ROOT / ".local"
 console = Console(highlight=False)
 

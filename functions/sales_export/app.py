@@ -79,9 +79,11 @@ def export(record: Record) -> None:
         )
 
 
-def _text(image: Any, name: str) -> str | None:
+def _text(item: Any, name: str) -> str | None:
     """Read a text of an item that may be anything."""
-    match image:
-        case {**attributes} if isinstance(value := attributes.get(name), Mapping) and isinstance(value.get("S"), str):
-            return str(value["S"])
+    match item:
+        case {**attributes}:
+            match attributes.get(name):
+                case {"S": str(text)}:
+                    return text
     return None

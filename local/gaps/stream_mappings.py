@@ -128,33 +128,35 @@ def read(mapping: Mapping, table: str, shard: Shard) -> bool:
 
 
 def run(mapping: Mapping, function: dict[str, Any], shard: Shard) -> None:
-    """Try the first batch once, and put back what is left of it."""
+    """Try the first batch once, and put what is left of it in its place."""
+    left = attempt(mapping, function, shard, shard.batches[0])
+    shard.batches.popleft()
+    shard.batches.extendleft(reversed(left))
+
+
+def attempt(mapping: Mapping, function: dict[str, Any], shard: Shard, batch: Batch) -> list[Batch]:
+    """Hand a batch to the function, unless it is too old; returns what is to be tried again."""
     from ministack.services import cloudwatch, lambda_svc
 
-    batch = shard.batches.popleft()
     old, young = by_age(batch, mapping.get("MaximumRecordAgeInSeconds"), time.time())
     if old:
         discard(mapping, function, Batch(old, batch.tries), "RecordAgeExceeded", {})
-        if young:
-            shard.batches.appendleft(Batch(young))
-        return
-    age = (time.time() - created(batch.records[-1])) * 1000
-    cloudwatch.record_metric(
-        "AWS/Lambda", "IteratorAge", max(0.0, age), "Milliseconds", {"FunctionName": mapping["FunctionName"]}
-    )
+        return [Batch(young)] if young else []
+    age = max(0.0, time.time() - created(batch.records[-1])) * 1000
+    dimensions = {"FunctionName": mapping["FunctionName"]}
+    cloudwatch.record_metric("AWS/Lambda", "IteratorAge", age, "Milliseconds", dimensions)
     result = lambda_svc._execute_function(function, {"Records": list(batch.records)})
     if result.get("throttle"):
-        shard.batches.appendleft(batch)
         shard.not_before = time.time() + THROTTLE_SECONDS
         wake_after(THROTTLE_SECONDS)
-        return
+        return [batch]
     failed = first_failed(batch, result, "ReportBatchItemFailures" in mapping.get("FunctionResponseTypes", []))
     mapping["LastProcessingResult"] = "OK" if failed is None else "PROBLEM: Function call failed"
     left = remaining(batch, failed, bisect=bool(mapping.get("BisectBatchOnFunctionError")))
     if len(left) == 1 and left[0].tries > most_retries(mapping):
         discard(mapping, function, left[0], "RetryAttemptsExhausted", result)
-        return
-    shard.batches.extendleft(reversed(left))
+        return []
+    return left
 
 
 def first_failed(batch: Batch, result: dict[str, Any], reports: bool) -> int | None:

@@ -65,6 +65,12 @@ class Export:
         bodies = (self.s3.get_object(Bucket=bucket, Key=key)["Body"].read() for key in self.objects(prefix))
         return [json.loads(line) for body in bodies for line in body.splitlines()]
 
+    def alarm(self, logical_id: str) -> str:
+        """The state of an alarm."""
+        name = self.stack.physical_id(logical_id)
+        [alarm] = self.stack.client("cloudwatch").describe_alarms(AlarmNames=[name])["MetricAlarms"]
+        return str(alarm["StateValue"])
+
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the command that `make export-replay` runs."""
         environment = os.environ | CREDENTIALS | {"AWS_ENDPOINT_URL": self.stack.endpoint}
@@ -84,6 +90,7 @@ def test_a_poison_record_among_a_thousand_leaves_alone_and_is_replayed(flow_cont
     assert max(delays) <= LONGEST_DELAY, "nobody waits for the poison record"
     eventually(lambda: hub.waiting("SalesExportDeadLetterQueueUrl") == 1, within=20, what="one message")
     left = time.time() - started
+    eventually(lambda: export.alarm("SalesExportDeadLetterAlarm") == "ALARM", within=20, what="people are told")
     lines = export.lines("thousand-")
     assert sorted(line["order_id"] for line in lines) == [each for each in order_ids if each != poison]
     # The figures of docs/sales-export.md: pytest -s.
@@ -128,6 +135,22 @@ def test_an_order_is_exported_from_end_to_end_without_personal_data(variant: str
     received = datetime.fromisoformat(line["received_at"])
     assert abs((received - before).total_seconds()) < 10
     assert key == f"sales/{received:year=%Y/month=%m/day=%d/hour=%H}/order-{order_id}.jsonl"
+
+
+def test_people_are_told_when_the_export_is_five_minutes_behind(no_flow_control_stack: Stack) -> None:
+    export = Export(no_flow_control_stack)
+    function = {"Name": "FunctionName", "Value": no_flow_control_stack.outputs["SalesExportFunctionName"]}
+
+    def measured(milliseconds: float) -> None:
+        datum = {"MetricName": "IteratorAge", "Dimensions": [function], "Value": milliseconds, "Unit": "Milliseconds"}
+        no_flow_control_stack.client("cloudwatch").put_metric_data(Namespace="AWS/Lambda", MetricData=[datum])
+
+    eventually(lambda: export.alarm("SalesExportIteratorAgeAlarm") == "OK", within=20, what="no data is no alarm")
+    measured(299_999)
+    time.sleep(2)  # four evaluations
+    assert export.alarm("SalesExportIteratorAgeAlarm") == "OK"
+    measured(300_000)
+    eventually(lambda: export.alarm("SalesExportIteratorAgeAlarm") == "ALARM", within=20, what="people are told")
 
 
 def test_a_sale_that_changes_or_goes_is_not_exported_again(flow_control_stack: Stack) -> None:
