@@ -85,24 +85,6 @@ def hub(flow_control_stack: Stack) -> Hub:
 
 
 @pytest.fixture
-def throttled(flow_control_stack: Stack) -> Iterator[None]:
-    """Let the API take three orders at once and eight a second, as IngestBurst and IngestRate do at a deployment."""
-    gateway, plan = flow_control_stack.client("apigateway"), flow_control_stack.physical_id("OrdersUsagePlan")
-    before = gateway.get_usage_plan(usagePlanId=plan)["throttle"]
-
-    def limit(rate: float, burst: int) -> None:
-        operations = [
-            {"op": "replace", "path": f"/throttle/{name}", "value": str(value)}
-            for name, value in (("rateLimit", rate), ("burstLimit", burst))
-        ]
-        gateway.update_usage_plan(usagePlanId=plan, patchOperations=operations)
-
-    limit(8.0, 3)
-    yield
-    limit(before["rateLimit"], before["burstLimit"])
-
-
-@pytest.fixture
 def network(hub: Hub) -> Iterator[tuple[BadNetwork, str]]:
     """Start the bad network; gives it, and its address."""
     bad = BadNetwork(hub.stack.outputs["OrdersUrl"])
@@ -122,12 +104,11 @@ def produce(hub: Hub, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_every_order_is_accepted_and_has_one_effect(
-    hub: Hub, throttled: None, network: tuple[BadNetwork, str], tmp_path: Path
-) -> None:
+def test_every_order_is_accepted_and_has_one_effect(hub: Hub, network: tuple[BadNetwork, str], tmp_path: Path) -> None:
     bad, url = network
     unsent = tmp_path / "unsent.jsonl"
-    answer = produce(hub, "--url", url, "--orders", "40", "--rate", "40", "--unsent", str(unsent))
+    with hub.throttled(rate=8.0, burst=3):
+        answer = produce(hub, "--url", url, "--orders", "40", "--rate", "40", "--unsent", str(unsent))
     assert answer.returncode == 0, answer.stdout + answer.stderr
     assert not unsent.exists()
     assert "accepted" in answer.stdout
