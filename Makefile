@@ -87,6 +87,8 @@ produce: $(TOOLS) ## Send orders politely: make produce [STACK=event-hub] [ORDER
 	@python -m loadtest.producer $(FILE) --stack $(or $(STACK),event-hub) \
 		--orders $(or $(ORDERS),20) --rate $(or $(RATE),5)
 
+.PHONY: story produce
+
 ##@ The circuit breaker by hand (on AWS, or on this machine with AWS_ENDPOINT_URL)
 
 circuit-status: $(TOOLS) ## Show the circuit: make circuit-status [STACK=event-hub]
@@ -174,5 +176,5 @@ $(ARTILLERY): loadtest/package-lock.json loadtest/package.json
 	@npm ci --prefix loadtest --no-audit --no-fund --loglevel=error
 	@touch $@
 
-.PHONY: demo test setup test-unit lint format build invoke up down status logs bench outage story produce circuit-status circuit-open \
+.PHONY: demo test setup test-unit lint format build invoke up down status logs bench outage circuit-status circuit-open \
 	circuit-probe circuit-close deploy deploy-no-flow-control loadtest lock clean help
