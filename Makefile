@@ -96,6 +96,8 @@ produce: $(TOOLS) ## Send orders politely: make produce [STACK=event-hub] [ORDER
 	@python -m loadtest.producer $(FILE) --stack $(or $(STACK),event-hub) \
 		--orders $(or $(ORDERS),20) --rate $(or $(RATE),5)
 
+.PHONY: story produce
+
 ##@ The circuit breaker by hand (on AWS, or on this machine with AWS_ENDPOINT_URL)
 
 circuit-status: $(TOOLS) ## Show the circuit: make circuit-status [STACK=event-hub]

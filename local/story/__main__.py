@@ -23,7 +23,8 @@ from rich.table import Table
 
 from local.circuit import read_item
 from local.story.search import LogGroups, search
-from local.story.timeline import Mark, State, Story, tell
+from local.story.timeline import Mark, Story, tell
+from local.story.verdict import State
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,64}")
 SINCE = re.compile(r"(\d+(?:\.\d+)?)([smhd])")

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from local.story.records import Record, read_records
 from local.story.search import PLATFORM_FAILURES, Line, in_order
-
-DIRECT_INVOCATIONS = 3
-"""An asynchronous invocation that fails is tried twice more ("Asynchronous error handling", Lambda developer guide)."""
+from local.story.verdict import State, Verdict, judge
 
 SERVICES = {"slow-api": "courier"}
 """How people call a service whose log has another name for it."""
@@ -40,25 +39,6 @@ class Step:
     mark: Mark = Mark.PLAIN
 
 
-class State(StrEnum):
-    """How a story ends, so far."""
-
-    DELIVERED = "delivered"
-    REPEATED = "repeated"
-    DEAD_LETTER = "dead letter"
-    WAITING = "waiting"
-    LOST = "lost"
-    REFUSED = "refused"
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """How a story ends, so far, in one word and in one sentence."""
-
-    state: State
-    text: str
-
-
 @dataclass(frozen=True)
 class Story:
     """What became of one sending of an order.
@@ -78,28 +58,6 @@ class Story:
     steps: list[Step]
     tries: int
     verdict: Verdict
-
-
-@dataclass
-class Record:
-    """What one function wrote about the order from one START on."""
-
-    start: Line
-    lines: list[Line] = field(default_factory=list)
-
-    @property
-    def service(self) -> str:
-        """The function's service."""
-        return str(self.start.get("service"))
-
-    @property
-    def calls(self) -> list[Line]:
-        """Calls to the courier."""
-        return [line for line in self.lines if line.get("message") == "courier call"]
-
-    def last(self, status: str) -> Line | None:
-        """Return the record's last line of a status."""
-        return next((line for line in reversed(self.lines) if line.get("status") == status), None)
 
 
 def tell(
@@ -143,103 +101,6 @@ def tell(
     )
 
 
-def read_records(lines: Sequence[Line]) -> list[Record]:
-    """Put together what a function wrote about the order, each time that it began to work on it.
-
-    An asynchronous invocation that is tried again keeps its request id, so a record begins with its START.
-    """
-    records: list[Record] = []
-    latest: dict[tuple[str, str], Record] = {}
-    for line in lines:
-        request_id = line.get("function_request_id")
-        if not request_id:
-            continue
-        key = (line.group, str(request_id))
-        if line.get("status") == "START":
-            latest[key] = Record(line, [line])
-            records.append(latest[key])
-        elif key in latest:
-            latest[key].lines.append(line)
-    return records
-
-
-def judge(
-    lines: Sequence[Line],
-    records: Sequence[Record],
-    received_at: float,
-    tries: int,
-    *,
-    now: float,
-    circuit: str = "closed",
-    flow_control: bool = True,
-) -> Verdict:
-    """Say how the story ends, so far."""
-    refused = next((line for line in lines if line.get("service") == "api" and line.get("status") != "202"), None)
-    if refused is not None and not records:
-        status = int(refused.get("status") or 0)
-        advice = "send it again" if status == 429 or status >= 500 else "it is the sender's to mend"
-        return Verdict(State.REFUSED, f"refused by the API with HTTP {status}, not stored: {advice}")
-    deliveries = [record for record in records if record.service == "delivery"]
-    completed = next((end for record in deliveries if (end := record.last("COMPLETED"))), None)
-    aside = _aside(records)
-    tried = f"{tries} {'try' if tries == 1 else 'tries'}"
-    if completed is not None:
-        if not tries:
-            return Verdict(State.REPEATED, "a repeat: the courier had taken this order before, and was not asked again")
-        return Verdict(State.DELIVERED, f"delivered after {completed.at - received_at:.1f} s with {tried}{aside}")
-    path = [record for record in records if record.service in ("notification", "delivery")]
-    last = max(path, key=lambda record: record.lines[-1].at, default=None)
-    if last is None:
-        return Verdict(State.WAITING, f"waiting: stored {now - received_at:.0f} s ago, and not told to the company yet")
-    if letter := last.last("DEAD_LETTER"):
-        because = f"{letter.get('reason')} ({letter.get('outcome')})"
-        return Verdict(State.DEAD_LETTER, f"dead letter because {because}, after {tried}{aside}")
-    if last.service == "notification":
-        told = last.last("COMPLETED")
-        text = "told to the company" if told else "the last attempt to tell the company of it failed"
-        return Verdict(State.WAITING, f"waiting: {text} {now - last.lines[-1].at:.0f} s ago{aside}")
-    if not flow_control:
-        return _judge_direct(deliveries, now)
-    return _judge_waiting(last, now, circuit, aside)
-
-
-def _judge_waiting(last: Record, now: float, circuit: str, aside: str) -> Verdict:
-    gone_back = last.last("RETRY")
-    if circuit != "closed":
-        return Verdict(State.WAITING, f"waiting: the circuit is {circuit}, so nobody is delivered to but probes{aside}")
-    if gone_back is None:
-        return Verdict(State.WAITING, f"waiting: a delivery began {now - last.start.at:.0f} s ago{aside}")
-    left = gone_back.at + float(gone_back.get("retry_in_seconds")) - now
-    when = f"next try in about {left:.0f} s" if left > 0 else f"next try is due for {-left:.0f} s"
-    return Verdict(State.WAITING, f"waiting: {when}{aside}")
-
-
-def _judge_direct(deliveries: Sequence[Record], now: float) -> Verdict:
-    if deliveries[-1].last("FAILED") is None:
-        return Verdict(State.WAITING, f"waiting: a delivery began {now - deliveries[-1].start.at:.0f} s ago")
-    if len(deliveries) >= DIRECT_INVOCATIONS:
-        return Verdict(
-            State.LOST, f"lost: Lambda has tried {DIRECT_INVOCATIONS} times, and without flow control nobody else will"
-        )
-    return Verdict(
-        State.WAITING, f"waiting: {len(deliveries)} of {DIRECT_INVOCATIONS} invocations failed; Lambda tries again"
-    )
-
-
-def _aside(records: Sequence[Record]) -> str:
-    """What went wrong beside the way to the courier."""
-    ends = {record.service: record for record in records if record.service not in ("notification", "delivery")}
-    texts = [
-        f"; but {service}: {'dead letter' if bad.get('status') == 'DEAD_LETTER' else 'failed'}, {bad.get('reason')}"
-        for service, record in ends.items()
-        if (bad := record.last("DEAD_LETTER") or record.last("FAILED"))
-    ]
-    return "".join(texts)
-
-
-# ----------------------------------------------------------------------------------------------------------- steps
-
-
 def _api(lines: Iterable[Line]) -> Iterator[Step]:
     for line in lines:
         if line.get("service") == "api":
@@ -279,6 +140,8 @@ def _steps(record: Record, tries_before: int) -> list[Step]:
     steps = [_call(line, number) for number, line in enumerate(record.calls, start=tries_before + 1)]
     if not steps:
         steps = [_whole(record)]
+    if replay := record.start.get("replay"):
+        steps[0] = replace(steps[0], text=f"{steps[0].text}; from the replay {replay}")
     if probe := record.last("PROBE"):
         steps[-1] = replace(steps[-1], text=f"{steps[-1].text}; a probe of the circuit breaker: {probe.get('verdict')}")
     if retry := record.last("RETRY"):

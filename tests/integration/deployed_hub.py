@@ -7,7 +7,8 @@ import json
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -90,6 +91,27 @@ class Hub:
             answer = self.send(json.dumps(one).encode())
             assert answer.status == 202, answer
         return [one["order_id"] for one in orders]
+
+    @contextmanager
+    def throttled(self, *, rate: float, burst: int) -> Iterator[None]:
+        """Let the API take fewer orders for a while, as IngestRate and IngestBurst do at a deployment."""
+        gateway, plan = self.stack.client("apigateway"), self.stack.physical_id("OrdersUsagePlan")
+
+        def limit(limits: dict[str, float]) -> None:
+            changes = {"rateLimit": str(limits["rateLimit"]), "burstLimit": str(int(limits["burstLimit"]))}
+            gateway.update_usage_plan(
+                usagePlanId=plan,
+                patchOperations=[
+                    {"op": "replace", "path": f"/throttle/{name}", "value": v} for name, v in changes.items()
+                ],
+            )
+
+        usual = gateway.get_usage_plan(usagePlanId=plan)["throttle"]
+        limit({"rateLimit": rate, "burstLimit": burst})
+        try:
+            yield
+        finally:
+            limit(usual)
 
     def switch_courier(self, mode: str, retry_after: int = 1) -> None:
         """Switch the courier simulator into a mode."""

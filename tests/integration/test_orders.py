@@ -135,27 +135,10 @@ def test_another_path_is_told_apart(hub: Hub) -> None:
     assert "POST /orders" in answer.body["message"]
 
 
-def test_too_many_orders_at_once_are_told_when_to_come_back(flow_control_stack: Stack) -> None:
-    hub = Hub(flow_control_stack)
-    plan = flow_control_stack.physical_id("OrdersUsagePlan")
-    gateway = flow_control_stack.client("apigateway")
-    limits = gateway.get_usage_plan(usagePlanId=plan)["throttle"]
-
-    def throttle(burst: float, rate: float) -> None:
-        changes = {"burstLimit": int(burst), "rateLimit": rate}
-        gateway.update_usage_plan(
-            usagePlanId=plan,
-            patchOperations=[
-                {"op": "replace", "path": f"/throttle/{name}", "value": str(v)} for name, v in changes.items()
-            ],
-        )
-
-    throttle(burst=1, rate=0.1)
-    try:
+def test_too_many_orders_at_once_are_told_when_to_come_back(hub: Hub) -> None:
+    with hub.throttled(rate=0.1, burst=1):
         answers = [hub.send(json.dumps(order()).encode()) for _ in range(5)]
-    finally:
-        throttle(limits["burstLimit"], limits["rateLimit"])
-        time.sleep(0.5)  # until the bucket has tokens again
+    time.sleep(0.5)  # until the bucket has tokens again
     [refused, *_] = [answer for answer in answers if answer.status == 429]
     assert int(refused.headers["Retry-After"]) >= 1
 

@@ -36,13 +36,12 @@ def healed(hub: Hub) -> Iterator[None]:
     hub.switch_courier("healthy")
 
 
-def command(hub: Hub, *arguments: str) -> subprocess.CompletedProcess[str]:
+def command(hub: Hub, *arguments: str, stack: str = "") -> subprocess.CompletedProcess[str]:
     """Run `python -m local.story` as a person does."""
-    environment = os.environ | CREDENTIALS | {"AWS_ENDPOINT_URL": hub.stack.endpoint, "AWS_DEFAULT_REGION": REGION}
     return subprocess.run(
-        [sys.executable, "-m", "local.story", *arguments, "--stack", hub.stack.name],
+        [sys.executable, "-m", "local.story", *arguments, "--stack", stack or hub.stack.name],
         cwd=ROOT,
-        env=environment,
+        env=os.environ | CREDENTIALS | {"AWS_ENDPOINT_URL": hub.stack.endpoint, "AWS_DEFAULT_REGION": REGION},
         capture_output=True,
         text=True,
         check=False,
@@ -152,15 +151,7 @@ def test_whoever_asks_in_vain_is_told_what_to_do(hub: Hub, arguments: tuple[str,
 
 
 def test_a_stack_that_is_not_there_is_named(hub: Hub) -> None:
-    environment = os.environ | CREDENTIALS | {"AWS_ENDPOINT_URL": hub.stack.endpoint, "AWS_DEFAULT_REGION": REGION}
-    answer = subprocess.run(
-        [sys.executable, "-m", "local.story", "ord-1", "--stack", "nowhere"],
-        cwd=ROOT,
-        env=environment,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    answer = command(hub, "ord-1", stack="nowhere")
     assert answer.returncode == 2
     assert "nowhere" in answer.stdout
     assert "make up" in answer.stdout

@@ -24,7 +24,8 @@ from tests.unit.output import Output
 def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """AWS, empty, in this process; nothing of this test can reach the real one."""
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
-    monkeypatch.delenv("AWS_PROFILE", raising=False)
+    for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):  # as `make up` prints it, for whoever uses the emulator too
+        monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(boto3, "client", _shared(boto3.client))
     monkeypatch.setattr(boto3, "resource", _shared(boto3.resource))
     with mock_aws():

@@ -189,6 +189,25 @@ def test_what_is_given_up_is_kept_and_can_be_sent_again(
     assert str(unsent) in capsys.readouterr().out.replace("\n", "")
 
 
+def test_whoever_stops_it_keeps_every_order_whose_fate_is_not_known(
+    api: CourierServer, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An order that waits for its next call must not hold up whoever pressed Ctrl-C."""
+
+    def interrupt(*_: object) -> None:
+        while not api.requests:
+            time.sleep(0.01)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(producer, "follow", interrupt)
+    api.answers(Answer(503, {"Retry-After": "60"}, b"{}"))
+    orders, unsent = list(made_up_orders(30, "run")), tmp_path / "unsent.jsonl"
+    began = time.monotonic()
+    assert produce(orders, OrdersApi(api.url, "k").post, 1000.0, PATIENCE, unsent) == 130
+    assert time.monotonic() - began < 10
+    assert read_orders(unsent) == orders
+
+
 # ------------------------------------------------------------------------------------------------------------ orders
 
 

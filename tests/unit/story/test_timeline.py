@@ -10,7 +10,8 @@ import re
 import pytest
 
 from local.story.search import Line, read_line
-from local.story.timeline import Mark, State, Story, tell
+from local.story.timeline import Mark, Story, tell
+from local.story.verdict import State
 from tests.unit.orders import PRIVATE
 from tests.unit.story.recorded_lines import Recording, recording
 
@@ -106,7 +107,7 @@ def test_what_the_circuit_did_after_the_end_is_another_story() -> None:
     ("at", "verdict"),
     [
         (0.0, "waiting: stored 0 s ago, and not told to the company yet"),
-        (0.3, "waiting: told to the company 0 s ago"),
+        (0.3, "waiting: told to the company 0 s ago, and not tried yet"),
         (1.5, "waiting: a delivery began 1 s ago"),
         (3.4, "waiting: next try in about 1 s"),
         (9.5, "waiting: next try in about 3 s"),
@@ -124,7 +125,9 @@ def test_a_try_that_is_due_says_for_how_long() -> None:
 
 def test_an_order_behind_an_open_circuit_waits_for_the_circuit() -> None:
     story = story_of("probed", at=21.0, circuit="open")
-    assert story.verdict.text == "waiting: the circuit is open, so nobody is delivered to but probes"
+    assert story.verdict.text == "waiting: the circuit is open, so only probes are delivered"
+    untried = story_of("probed", at=0.1, circuit="half-open")
+    assert untried.verdict.text == "waiting: the circuit is half-open, so only probes are delivered"
 
 
 # ----------------------------------------------------------------------------------------------------------- bad ends
