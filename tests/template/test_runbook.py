@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+import subprocess
 
 import pytest
 
+from tests.template.invariants.alarms import ALARM, COMPOSITE
 from tests.template.runbook import LOOK, MEANING, REMEDY, anchor, entries, runbook
-from tests.template.translated import template_yaml
+from tests.template.translated import ROOT, deploy, template_yaml
 
 ENTRY = """# Runbook
 
@@ -67,3 +69,30 @@ def test_commands_name_resources_of_the_template() -> None:
     named = {name for entry in runbook().values() for name in re.findall(r"\$\(resource (\w+)\)", entry.text)}
     assert named
     assert named <= template_yaml().document["Resources"].keys()
+
+
+@pytest.mark.parametrize("flow_control", ["enabled", "disabled"])
+def test_the_runbook_says_what_the_alarms_cost(flow_control: str) -> None:
+    """CloudWatch pricing, us-east-1: by the metrics that an alarm looks at, and their resolution."""
+    there = deploy(template_yaml(), {"FlowControl": flow_control})
+    alarms, composites = there.of_type(ALARM), there.of_type(COMPOSITE)
+    dollars = 0.5 * len(composites)
+    for alarm in map(there.properties, alarms):
+        queries = [query["MetricStat"]["Period"] for query in alarm.get("Metrics", []) if "MetricStat" in query]
+        dollars += sum(0.1 if int(period) >= 60 else 0.3 for period in queries or [alarm["Period"]])
+    told = " ".join((ROOT / "docs" / "runbook.md").read_text().split())
+    assert re.search(rf"{dollars:.2f} USD( a month)? \({len(alarms)}( metric alarms)? and {len(composites)}", told), (
+        f"with FlowControl={flow_control}, say {dollars:.2f} USD ({len(alarms)} and {len(composites)})"
+    )
+
+
+def test_commands_can_be_copied() -> None:
+    """Each block of the runbook is shell, continued lines and all."""
+    blocks = re.findall(
+        r"^```console\n(.*?)^```$", (ROOT / "docs" / "runbook.md").read_text(), re.MULTILINE | re.DOTALL
+    )
+    assert len(blocks) > len(runbook())
+    for block in blocks:
+        script = re.sub(r"^\$ ", "", block, flags=re.MULTILINE)
+        checked = subprocess.run(["bash", "-n"], input=script, text=True, capture_output=True, check=False)
+        assert checked.returncode == 0, f"{checked.stderr}\n{script}"

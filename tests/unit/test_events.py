@@ -363,6 +363,19 @@ def test_both_validators_refuse_the_same_orders(path: tuple[Any, ...], value: An
     assert not valid or str(value).endswith("\n")
 
 
+@pytest.mark.parametrize(
+    ("received_at", "age"),
+    [
+        ("2026-11-21T09:00:00.000+00:00", 90.0),
+        ("2026-11-21T09:02:00.000+00:00", 0.0),  # a clock that is ahead of ours
+        ("2026-02-31T09:00:00.000+00:00", None),  # of the schema's form, and no day
+    ],
+)
+def test_the_age_of_an_order_is_never_less_than_nothing(received_at: str, age: float | None) -> None:
+    event = hub.events.Event("order.notified", "c", "e", received_at, {})
+    assert event.age(datetime.fromisoformat("2026-11-21T09:01:30.000+00:00")) == age
+
+
 def test_completed_and_failed_say_what_they_are_about() -> None:
     order = notified(an_order())
     failed = delivery_failed(order, outcome="permanent", reason="HTTP 422", attempts=3)

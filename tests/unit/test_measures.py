@@ -39,3 +39,13 @@ def test_no_function_emits_a_metric_beside_the_list() -> None:
 def test_an_emitter_is_a_function(measure: Measure) -> None:
     services = {folder.name.replace("_", "-") for folder in (ROOT / "functions").iterdir()}
     assert set(measure.service.split(", ")) <= services
+
+
+def test_readers_find_every_metric() -> None:
+    """docs/observability.md has the list as a table, in its order."""
+    text = (ROOT / "docs" / "observability.md").read_text()
+    rows = [line for line in text.splitlines() if line.startswith("| `")]
+    assert rows == [
+        f"| `{measure.name}` | {measure.service} | {measure.unit.value} | {measure.meaning} |"
+        for measure in MEASURES.values()
+    ]
