@@ -83,7 +83,12 @@ class Recovery:
         self.hub.switch_courier("refuse")
         before = self.hub.waiting(LETTERS)
         order_ids = self.hub.place(*(order(**changes) for _ in range(count)))
-        eventually(lambda: self.hub.waiting(LETTERS) == before + count, within=60, what=f"{count} dead letters")
+        try:
+            eventually(lambda: self.hub.waiting(LETTERS) >= before + count, within=60, what=f"{count} dead letters")
+        except AssertionError as error:
+            queues = ("IngestQueueUrl", "DeliveryQueueUrl", LETTERS)
+            waiting = {queue: self.hub.waiting(queue) for queue in queues}
+            raise AssertionError(f"{error}: {waiting}") from None
         return order_ids
 
     def lines(self, log_group: str, status: str, since: float) -> list[dict[str, Any]]:
