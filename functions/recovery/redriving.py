@@ -35,8 +35,9 @@ ADDED_BY_FAILURE = (
 # The one consumer that has nothing to do with the courier.
 AWAY_FROM_THE_COURIER = {"sales"}
 
-LOOK_SECONDS = 30.0
+# How many letters of a queue a step looks at, and for how long. Of a longer queue it sees a part.
 MOST_LOOKED_AT = 2000
+LOOK_SECONDS = 25.0
 # How many steps wait for letters that somebody else is looking at.
 PATIENT_STEPS = 12
 _CLAIM_SECONDS = 24 * 3600
@@ -163,7 +164,13 @@ class Redriving:
     # -------------------------------------------------------------------------------------------------- letters
 
     def _move(self, plan: Plan, execution: Execution, due: int, step: Step) -> None:
+        """Look at all letters, for one that says that failures have returned, and only then move those that are due.
+
+        What comes back lies behind what has waited longer, so whoever looks only at what moves next sees it last.
+        """
         home = self._homes[plan.queue]
+        chosen: list[tuple[MessageTypeDef, Letter, str]] = []
+        later = 0
         with Look(self._sqs, home.url, most=MOST_LOOKED_AT, seconds=LOOK_SECONDS) as look:
             for message in look:
                 letter = read_letter(message)
@@ -173,13 +180,15 @@ class Redriving:
                 destination = self._destination(home, letter) if plan.wants(letter) else None
                 if destination is None:
                     step.skipped += 1
-                    continue
+                elif len(chosen) < due:
+                    chosen.append((message, letter, destination))
+                else:
+                    later += 1
+            for message, letter, destination in chosen:
                 self._send_again(look, message, letter, destination, execution, plan.delay(step.moved))
                 step.moved += 1
                 step.for_good += letter.outcome in PERMANENT
-                if step.moved == due:
-                    return
-            step.exhausted = look.exhausted
+        step.exhausted = look.exhausted and later == 0
 
     def _destination(self, home: Home, letter: Letter) -> str | None:
         """Return the URL of the queue that a letter goes back to; None if no queue of the hub takes it."""

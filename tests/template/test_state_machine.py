@@ -12,8 +12,17 @@ import yaml
 from tests.state_machines import CIRCUIT_BREAKER, DEFINITIONS
 from tests.template.lint_state_machines import NOT_MISTAKES, findings, main, statelint
 
-STATES: dict[str, dict[str, Any]] = yaml.safe_load(CIRCUIT_BREAKER.read_text())["States"]
-TASKS = [name for name, state in STATES.items() if state["Type"] == "Task"]
+MACHINES: dict[str, dict[str, Any]] = {
+    path.name.partition(".")[0]: yaml.safe_load(path.read_text()) for path in DEFINITIONS
+}
+CIRCUIT: dict[str, dict[str, Any]] = MACHINES["circuit_breaker"]["States"]
+TASKS = [
+    pytest.param(state, id=f"{machine}-{name}")
+    for machine, definition in MACHINES.items()
+    for name, state in definition["States"].items()
+    if state["Type"] == "Task"
+]
+CIRCUIT_TASKS = [name for name, state in CIRCUIT.items() if state["Type"] == "Task"]
 
 
 def test_linters_find_nothing(capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,31 +66,58 @@ def test_every_wait_of_the_circuit_breaker_is_in_whole_seconds_whatever_its_para
     assert all("$ceil($number(" in line for line in seconds), seconds
 
 
-@pytest.mark.parametrize("name", TASKS)
-def test_every_task_has_a_timeout_retries_and_a_way_to_fail(name: str) -> None:
-    task = STATES[name]
-    assert 0 < task["TimeoutSeconds"] <= 60
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_has_a_timeout_retries_and_a_way_to_fail(task: dict[str, Any]) -> None:
+    assert 0 < task["TimeoutSeconds"] <= 75, "a function's timeout, and the time to start it"
     assert all("States.ALL" not in retrier["ErrorEquals"] for retrier in task["Retry"]), "names what is transient"
     assert all(retrier["JitterStrategy"] == "FULL" for retrier in task["Retry"])
     assert task["Catch"][-1]["ErrorEquals"] == ["States.ALL"]
 
 
-@pytest.mark.parametrize("name", [name for name in TASKS if STATES[name]["Resource"].endswith("dynamodb:updateItem")])
+@pytest.mark.parametrize("name", [name for name in CIRCUIT_TASKS if CIRCUIT[name]["Resource"].endswith("updateItem")])
 def test_every_write_is_conditional(name: str) -> None:
-    assert STATES[name]["Arguments"]["ConditionExpression"]
+    assert CIRCUIT[name]["Arguments"]["ConditionExpression"]
 
 
-def test_every_state_can_be_reached_and_leads_to_an_end() -> None:
-    following = {name: set(_following(state)) for name, state in STATES.items()}
-    assert _reached("CheckInput", following) == STATES.keys()
-    ends = {name for name, state in STATES.items() if state["Type"] in ("Succeed", "Fail")}
-    for name in STATES:
+@pytest.mark.parametrize("machine", MACHINES)
+def test_every_state_can_be_reached_and_leads_to_an_end(machine: str) -> None:
+    states = MACHINES[machine]["States"]
+    following = {name: set(_following(state)) for name, state in states.items()}
+    assert _reached(MACHINES[machine]["StartAt"], following) == states.keys()
+    ends = {name for name, state in states.items() if state["Type"] in ("Succeed", "Fail")}
+    for name in states:
         assert _reached(name, following) & ends, f"{name} never ends"
+
+
+@pytest.mark.parametrize("machine", ["redrive", "replay"])
+def test_a_loop_ends_before_the_history_of_its_execution_is_full(machine: str) -> None:
+    """25,000 entries ("Step Functions service quotas"); a round has five of a task, two of each other state.
+
+    A retry adds three entries; a fifth of the rounds may need one.
+    """
+    states = MACHINES[machine]["States"]
+    limits = [
+        int(found[1])
+        for state in states.values()
+        for choice in state.get("Choices", [])
+        if (found := re.search(r">= (\d+) %", choice["Condition"]))
+    ]
+    assert len(limits) == 1, "the loop has one limit"
+    assert limits[0] * (5 + 2 + 2 + 3 / 5) < 25_000
+
+
+@pytest.mark.parametrize("machine", ["redrive", "replay"])
+def test_people_hear_of_every_end(machine: str) -> None:
+    """Every way out leads through Report, or fails, which raises an alarm."""
+    states = MACHINES[machine]["States"]
+    leads_to_success = {name for name, state in states.items() if "Ended" in _following(state)}
+    assert leads_to_success == {"JudgeEnd"}
+    assert {name for name, state in states.items() if "JudgeEnd" in _following(state)} == {"Report"}
 
 
 def test_no_failure_closes_the_circuit() -> None:
     """ "Catch everything and close" closes on the machine's own errors."""
-    caught = {catcher["Next"] for name in TASKS for catcher in STATES[name]["Catch"]}
+    caught = {catcher["Next"] for name in CIRCUIT_TASKS for catcher in CIRCUIT[name]["Catch"]}
     assert not caught & {"ToClosed", "AnnounceClosed", "ToRamping", "AnnounceRamping"}
 
 

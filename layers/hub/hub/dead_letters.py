@@ -275,6 +275,9 @@ class Look:
     """
 
     HIDDEN_SECONDS = 120
+    # Long polling asks all of SQS's servers, so that nothing received means that nothing is there ("Amazon SQS short and
+    # long polling", SQS developer guide).
+    WAIT_SECONDS = 1
 
     def __init__(
         self,
@@ -305,8 +308,7 @@ class Look:
             messages = self._client.receive_message(
                 QueueUrl=self._url,
                 MaxNumberOfMessages=min(10, self._most - len(self._seen)),
-                # Long polling asks all of SQS's servers, so that nothing received means that nothing is there.
-                WaitTimeSeconds=1,
+                WaitTimeSeconds=self.WAIT_SECONDS,
                 VisibilityTimeout=self.HIDDEN_SECONDS,
                 MessageAttributeNames=["All"],
                 MessageSystemAttributeNames=["All"],
