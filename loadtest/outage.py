@@ -60,7 +60,7 @@ MEANINGS = {
     "time_to_full_rate_s": "from the courier's recovery until the circuit is closed",
     "throttled_after_recovery": "calls that the courier refused as too many, after the recovery",
     "peak_rate_over_limit": "most calls in any second after the recovery, over the courier's limit, less 1",
-    "longest_stall_s": "longest look at item and mapping after the recovery; calls that this machine stalls come at once",
+    "longest_stall_s": "longest look at item and mapping after the recovery; calls that a stall delays come at once",
 }
 
 
