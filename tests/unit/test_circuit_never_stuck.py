@@ -167,7 +167,7 @@ class Circuit(RuleBasedStateMachine):
         assert world.leaders == {world.owner} == set(world.running)
 
 
-Circuit.TestCase.settings = settings(max_examples=80, stateful_step_count=30, deadline=None)
+Circuit.TestCase.settings = settings(max_examples=30, stateful_step_count=25, deadline=None)
 TestCircuit = Circuit.TestCase
 
 
