@@ -60,6 +60,7 @@ MEANINGS = {
     "time_to_full_rate_s": "from the courier's recovery until the circuit is closed",
     "throttled_after_recovery": "calls that the courier refused as too many, after the recovery",
     "peak_rate_over_limit": "most calls in any second after the recovery, over the courier's limit, less 1",
+    "longest_stall_s": "longest look at item and mapping after the recovery; calls that a stall delays come at once",
 }
 
 
@@ -186,6 +187,7 @@ def times(watched: Outage, evidence: Evidence, received: Sequence[tuple[float, i
         "calls_while_open": len(while_open),
         "time_to_full_rate_s": round(closed - watched.ended, 1),
         "peak_rate_over_limit": round(peak_rate([at for at, _ in received if at >= watched.ended]) / limit - 1, 3),
+        "longest_stall_s": round(max(longest_look(watched.sights, watched.ended), 0.0), 2),
         "throttled_after_recovery": sum(status == 429 for at, status in received if at >= watched.ended),
     }
 
@@ -195,6 +197,11 @@ def _first(sights: Sequence[Sight], begin: float, condition: Any, otherwise: str
         if sight.at >= begin and condition(sight):
             return sight.at
     raise ValueError(otherwise)
+
+
+def longest_look(sights: Sequence[Sight], begin: float) -> float:
+    """Return how many seconds the longest look took, of those from some moment on."""
+    return max((after.at - before.at - LOOK_S for before, after in pairwise(sights) if before.at >= begin), default=0.0)
 
 
 def peak_rate(moments: Sequence[float]) -> int:

@@ -115,10 +115,10 @@ def test_another_content_type_is_refused(hub: Hub) -> None:
 
 @pytest.mark.parametrize(
     ("size", "status"),
-    [(256 * 1024 + 1, 413), (240_000, 202), (11 * 1024 * 1024, 413)],
-    ids=["256 KiB + 1", "limit", "11 MiB"],
+    [(121 * 1024 + 1, 413), (120_000, 202), (11 * 1024 * 1024, 413)],
+    ids=["121 KiB + 1", "limit", "11 MiB"],
 )
-def test_an_order_may_have_240000_bytes(hub: Hub, size: int, status: int) -> None:
+def test_an_order_may_have_120000_bytes(hub: Hub, size: int, status: int) -> None:
     one = order(note="")
     one["note"] = "x" * (size - len(json.dumps(one)))
     answer = hub.send(json.dumps(one).encode())
@@ -126,7 +126,7 @@ def test_an_order_may_have_240000_bytes(hub: Hub, size: int, status: int) -> Non
     if status == 202:
         hub.delivered([one["order_id"]], within=30)
     else:
-        assert "240,000 bytes" in answer.body["message"]
+        assert "120,000 bytes" in answer.body["message"]
 
 
 def test_another_path_is_told_apart(hub: Hub) -> None:

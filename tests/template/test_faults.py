@@ -487,7 +487,12 @@ FAULTS = [
             f"{REFUSALS}/DEFAULT_4XX/responseTemplates/application~1json", '{"message": "$context.error.messageString"}'
         ),
     ),
-    fault("smaller queue", "size_limit_is_told", put(f"{R}/IngestQueue/Properties/MaximumMessageSize", 131072)),
+    fault(
+        "larger orders than an execution can hold",
+        "order_fits_into_an_execution",
+        put(f"{R}/IngestQueue/Properties/MaximumMessageSize", 131072),
+    ),
+    fault("smaller queue", "size_limit_is_told", put(f"{R}/IngestQueue/Properties/MaximumMessageSize", 65536)),
     fault("no key needed", "operation_needs_api_key", put(f"{POST}/security", [])),
     fault("a minute at the gateway", "integration_answers_in_time", put(f"{STORE}/timeoutInMillis", 60000)),
     fault("no access log", "stage_is_observed", drop(f"{API}/AccessLogSetting")),

@@ -236,7 +236,7 @@ class World:
         if found := re.fullmatch(r"NOT attribute_type\((#\w+), (:\w+)\)", term):
             return values[found[2]]["S"] not in self.item[names[found[1]]]
         name, value = term.split(" = ")
-        return self.item.get(names[name]) == values[value]
+        return bool(self.item.get(names[name]) == values[value])
 
     def _getEventSourceMapping(self, _execution: Execution, _arguments: Data) -> Data:  # noqa: N802
         return {"State": self.mapping}

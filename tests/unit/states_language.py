@@ -7,7 +7,7 @@ own interpreter runs the same definition in tests/integration/test_circuit_break
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from functools import cache
 from typing import Any
 from uuid import uuid4
@@ -93,7 +93,7 @@ class Execution:
     def _holds(self, rule: dict[str, Any], data: Data) -> bool:
         return bool(self._evaluate(rule["Condition"], {"input": data}))
 
-    def _task(self, state: dict[str, Any], data: Data) -> Iterator[None]:
+    def _task(self, state: dict[str, Any], data: Data) -> Generator[None, None, str]:
         tries: dict[int, int] = {}
         while True:
             yield

@@ -186,6 +186,21 @@ def size_limit_is_told(stack: Stack, operation: str) -> Iterator[str]:
         yield f"tells different limits: {told}"
 
 
+@invariant(_queue_operations)
+def order_fits_into_an_execution(stack: Stack, operation: str) -> Iterator[str]:
+    """An order that is too large for an execution cannot be tried by the circuit breaker, and uses up its receives.
+
+    A state holds 256 KiB of JSON (Step Functions developer guide, "Quotas"), in which the order is a text: each of its
+    quotation marks takes two bytes. The bus's envelope and the message's attributes take some KiB more.
+    """
+    [queue] = [
+        name for name in references(_integration(stack, operation)["uri"]) if stack.type_of(name) == "AWS::SQS::Queue"
+    ]
+    size = stack.properties(queue).get("MaximumMessageSize", 1024 * 1024)
+    if 2 * size + 8 * 1024 > 256 * 1024:
+        yield f"stores orders of up to {size} bytes, which may be {2 * size} bytes of JSON"
+
+
 @invariant(operations)
 def operation_needs_api_key(stack: Stack, operation: str) -> Iterator[str]:
     """A usage plan limits keys: a method without one is open to the world, and without a limit of its own.
