@@ -223,9 +223,14 @@ def main() -> int:
         if arguments.order:
             return replay_orders(exporter, arguments.order, arguments.replay)
         return settle_letters(exporter, arguments.replay)
-    except (ExportError, ClientError, BotoCoreError) as error:
+    except ExportError as error:
         console.print(f"[red]{escape(str(error))}[/red]")
-        return 1
+    except (ClientError, BotoCoreError) as error:
+        console.print(
+            f"[red]{escape(str(error).strip())}[/red]\nCheck STACK, your credentials and Region; for a stack on this "
+            "machine also AWS_ENDPOINT_URL, which make status prints."
+        )
+    return 1
 
 
 def parse() -> argparse.Namespace:

@@ -273,5 +273,12 @@ def test_a_stack_without_the_export_is_told(world: World, run: Run) -> None:
     assert "has no output SalesExportDeadLetterQueueUrl" in shown
 
 
+def test_a_stack_that_is_not_there_is_told_with_what_to_check(world: World, run: Run) -> None:
+    world.errors.refuse("DescribeStacks", "ValidationError")
+    status, shown = run()
+    assert status == 1
+    assert "Check STACK, your credentials and Region" in shown
+
+
 def test_an_empty_queue_is_told(run: Run) -> None:
     assert run("--replay") == (0, "The sales export has given nothing up: its on-failure queue is empty.\n")
