@@ -25,6 +25,7 @@ from loadtest.twin.settings import Deployment, deployment
 DAY_S = 86_400.0
 _VISIBILITY_FACTOR = 6
 """Lambda developer guide, Using Lambda with SQS: the visibility timeout is six function timeouts at least."""
+_INTEGRATION_STEPS = 500
 _BUSY = 0.9
 """Above this utilisation of the courier small disturbances make long queues."""
 
@@ -80,10 +81,25 @@ class Question:
         """Seconds that an answer takes on average."""
         return sum(self.latency) / 2
 
-    def slowest(self, batch: int) -> float:
-        """Return the mean of the slowest of some answers: the greatest of uniform random numbers."""
+    def last_answer(self, batch: int) -> float:
+        """Return the mean time from a batch's first slot to its last answer, in seconds.
+
+        The calls begin 1 / rate apart and take uniform times; the mean of a maximum is the integral of the chance that
+        it is still to come.
+        """
         least, most = self.latency
-        return least + (most - least) * batch / (batch + 1)
+        spread = most - least
+        last_slot = (batch - 1) / self.rate
+        step = (last_slot + spread) / _INTEGRATION_STEPS
+        still_open = 0.0
+        for index in range(_INTEGRATION_STEPS):
+            after = (index + 0.5) * step
+            answered = 1.0
+            for call in range(batch):
+                passed = after - call / self.rate
+                answered *= min(1.0, max(0.0, passed / spread)) if spread else float(passed >= 0)
+            still_open += (1.0 - answered) * step
+        return least + still_open
 
     def parameters(self) -> dict[str, str]:
         """Return the template's parameters that describe the courier."""
@@ -158,11 +174,10 @@ def plan(question: Question, given: Mapping[str, str], *, hours: float, seed: in
 def needed_concurrency(question: Question, batch: int, overhead: float) -> float:
     """Return the executions that keep the courier busy: while one holds a batch, the others must fill its slots.
 
-    An execution is busy for the slots of its own batch, the slowest answer and some overhead; with n executions it
-    gets its next slots after n x batch / rate seconds. The two are equal at the least n that loses no slot.
+    An execution is busy from its first slot to its last answer, and for some overhead; with n executions it gets its
+    next slots after n x batch / rate seconds. The two are equal at the least n that loses no slot.
     """
-    busy = (batch - 1) / question.rate + question.slowest(batch) + overhead
-    return busy * question.rate / batch
+    return (question.last_answer(batch) + overhead) * question.rate / batch
 
 
 def overhead(platform: Platform) -> float:
