@@ -172,6 +172,21 @@ def test_pictures_take_their_colours_from_the_page(document: dict[str, Any]) -> 
                 assert f"var(--{variant})" in svg
 
 
+def test_numbers_in_pictures_are_those_of_the_document(document: dict[str, Any]) -> None:
+    other = json.loads(json.dumps(document))
+    other["figures"]["plain-buffer"]["lost"]["mean"] = 4321
+    other["figures"]["plain-buffer"]["cost_usd_per_1000_orders"]["mean"] = 1.234
+    other["load"]["courier_calls_per_second"] = 77
+    other["published"] = {"no-flow-control": dict.fromkeys(comparison.PUBLISHED["no-flow-control"], 0.55)}
+    for name, text in (
+        ("delivered", "4,321 lost"),
+        ("cost", "$1.234"),
+        ("courier", "the courier's limit: 77"),
+        ("success", "published worst minute: 55 %"),
+    ):
+        assert text in pictures.inline(pictures.PICTURES[name], other, pictures.WIDE)
+
+
 def test_the_readme_pictures_are_there_for_both_themes(document: dict[str, Any], tmp_path: Path) -> None:
     files = pictures.save(document, tmp_path)
     assert [file.name for file in files] == ["twin.png", "twin-dark.png"]
