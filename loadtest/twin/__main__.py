@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -25,7 +24,6 @@ complaints = Console(stderr=True, highlight=False)
 
 def main(words: list[str] | None = None) -> int:
     """Run one command. Returns the exit status: 2 for a question that cannot be answered."""
-    logging.getLogger("samtranslator").setLevel(logging.CRITICAL)  # it reports on itself
     arguments = parser().parse_args(words)
     try:
         return int(arguments.command(arguments))
@@ -111,7 +109,8 @@ def run(arguments: argparse.Namespace) -> int:
         outages=tuple(Outage.read(text) for text in arguments.outage),
         arrivals=arguments.arrivals,
     )
-    result = simulate(scenario)
+    with complaints.status(f"simulating {scenario.profile.orders:,.0f} orders"):
+        result = simulate(scenario)
     _answer(arguments.json, result.to_json(), lambda: console.print(table(result)))
     return 0
 
@@ -127,7 +126,8 @@ def make_plan(arguments: argparse.Namespace) -> int:
     rate = arguments.courier_rate
     burst = max(1.0, round(rate)) if arguments.courier_burst is None else arguments.courier_burst
     question = Question(arguments.orders_per_second, rate, (least, most), arguments.failure_rate, burst)
-    answer = plan(question, parameters(arguments.set), hours=arguments.hours, seed=arguments.seed)
+    with complaints.status(f"simulating {arguments.hours:g} h"):
+        answer = plan(question, parameters(arguments.set), hours=arguments.hours, seed=arguments.seed)
     _answer(arguments.json, answer.to_json(), lambda: advice.show(console, answer))
     return 0
 
