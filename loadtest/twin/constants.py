@@ -59,7 +59,7 @@ class Platform:
     # Alarms and the circuit breaker
     alarm_evaluation: float = fact(10.0, "CloudWatch user guide, High-resolution alarms: evaluated every 10 s")
     metric_delay: float = fact(5.0, "assumption: from the log line to the metric (embedded metric format)")
-    transition_seconds: float = fact(0.15, "Bite-Sized Serverless (2022): a Step Functions task, about 0.1 s each")
+    transition_seconds: float = fact(0.1, "Bite-Sized Serverless (2022): Step Functions Standard, synchronous, median")
 
 
 @dataclass(frozen=True)
