@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtest.twin import advice, calibrate, phases, speed
+from loadtest.twin.constants import assume
 from loadtest.twin.model import simulate
 from loadtest.twin.plan import Question, plan
 from loadtest.twin.result import Result
@@ -51,6 +52,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="BEGIN:END[:MODE]",
         help="the courier fails from second BEGIN to END; MODE is one of the simulator's (outage, hang, slow, …)",
     )
+    command.add_argument(
+        "--assume",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another value for a fact about AWS (loadtest/twin/constants.py), such as mapping_change=10",
+    )
     command.add_argument("--arrivals", choices=ARRIVALS, default="even", help="as artillery sends or customers come")
     command.add_argument("--json", metavar="FILE", help="write figures and series to a file, or to the output with -")
     command.set_defaults(command=run)
@@ -86,15 +94,15 @@ def _add_set(command: argparse.ArgumentParser) -> None:
     )
 
 
-def parameters(given: list[str]) -> dict[str, str]:
-    """Read ``Parameter=Value``.
+def named(option: str, given: list[str]) -> dict[str, str]:
+    """Read ``Name=Value``.
 
     Raises:
         ValueError: It has no equals sign.
     """
     for text in given:
         if "=" not in text:
-            raise ValueError(f"--set takes PARAMETER=VALUE, not {text!r}")
+            raise ValueError(f"{option} takes NAME=VALUE, not {text!r}")
     pairs = (text.partition("=") for text in given)
     return {name: value for name, _, value in pairs}
 
@@ -105,9 +113,10 @@ def run(arguments: argparse.Namespace) -> int:
         variant=arguments.variant,
         profile=phases.load(arguments.profile),
         seed=arguments.seed,
-        parameters=parameters(arguments.set),
+        parameters=named("--set", arguments.set),
         outages=tuple(Outage.read(text) for text in arguments.outage),
         arrivals=arguments.arrivals,
+        platform=assume(named("--assume", arguments.assume)),
     )
     with complaints.status(f"simulating {scenario.profile.orders:,.0f} orders"):
         result = simulate(scenario)
@@ -127,7 +136,7 @@ def make_plan(arguments: argparse.Namespace) -> int:
     burst = max(1.0, round(rate)) if arguments.courier_burst is None else arguments.courier_burst
     question = Question(arguments.orders_per_second, rate, (least, most), arguments.failure_rate, burst)
     with complaints.status(f"simulating {arguments.hours:g} h"):
-        answer = plan(question, parameters(arguments.set), hours=arguments.hours, seed=arguments.seed)
+        answer = plan(question, named("--set", arguments.set), hours=arguments.hours, seed=arguments.seed)
     _answer(arguments.json, answer.to_json(), lambda: advice.show(console, answer))
     return 0
 
