@@ -26,6 +26,10 @@ DAY_S = 86_400.0
 _VISIBILITY_FACTOR = 6
 """Lambda developer guide, Using Lambda with SQS: the visibility timeout is six function timeouts at least."""
 _INTEGRATION_STEPS = 500
+_INGEST_RESERVE = 1.5
+"""The webhook's limit over the mean of what the shop sends."""
+MOST_ORDERS = 300_000
+"""That the twin tries: some fifteen seconds."""
 _BUSY = 0.9
 """Above this utilisation of the courier small disturbances make long queues."""
 
@@ -151,7 +155,7 @@ def plan(question: Question, given: Mapping[str, str], *, hours: float, seed: in
     Args:
         question: The load and the courier.
         given: Parameters of the template that are decided already; they are checked, not changed.
-        hours: How long the twin tries it, with independent customers, above 0.
+        hours: How long the twin tries it, with independent customers, above 0; less if there are very many of them.
         seed: The same seed gives the same answer.
 
     Raises:
@@ -161,7 +165,7 @@ def plan(question: Question, given: Mapping[str, str], *, hours: float, seed: in
     settings = advise(question, template, given)
     chosen = {setting.name: setting.value for setting in settings if setting.parameter}
     parameters = question.parameters() | chosen | dict(given)
-    seconds = hours * 3600.0
+    seconds = min(hours * 3600.0, MOST_ORDERS / question.orders)
     profile = Profile("plan", (Phase("steady", seconds, question.orders, question.orders),))
     result = simulate(
         Scenario("flow-control", profile, seed=seed, parameters=parameters, arrivals="poisson", horizon=seconds)
@@ -203,6 +207,7 @@ def advise(question: Question, template: Deployment, given: Mapping[str, str]) -
     visibility = max(template.delivery_queue.visibility, _VISIBILITY_FACTOR * function_timeout + window)
     retention = template.delivery_queue.retention
     return [
+        *_ingest(question, template, given),
         Setting(
             "DeliveryBatchSize",
             str(batch),
@@ -237,6 +242,16 @@ def advise(question: Question, template: Deployment, given: Mapping[str, str]) -
     ]
 
 
+def _ingest(question: Question, template: Deployment, given: Mapping[str, str]) -> list[Setting]:
+    """Let the webhook take what the shop sends, if it does not yet."""
+    if "IngestRate" in given or template.ingest.rate >= _INGEST_RESERVE * question.orders:
+        return []
+    rate = math.ceil(_INGEST_RESERVE * question.orders)
+    return [
+        Setting("IngestRate", str(rate), f"the webhook refuses more; now it takes {template.ingest.rate:g} a second")
+    ]
+
+
 def _batch_size(question: Question, template: Deployment, beside: float) -> int:
     """Return the largest batch whose slots, with those of all other executions, fit into one invocation."""
     room = latest_start(0.0, remaining=template.delivery.timeout, courier_timeout=_courier_timeout(question))
@@ -257,8 +272,17 @@ def _courier_timeout(question: Question) -> float:
 
 def warn(question: Question, deployed: Deployment) -> list[str]:
     """Name what is unsafe about a setting, in whole sentences."""
-    found = [*_load(question, deployed), *_concurrency(question, deployed), *_times(question, deployed)]
-    return found + _circuit(question, deployed)
+    about = (_webhook, _load, _concurrency, _times, _circuit)
+    return [sentence for find in about for sentence in find(question, deployed)]
+
+
+def _webhook(question: Question, deployed: Deployment) -> list[str]:
+    if deployed.ingest.rate >= question.orders:
+        return []
+    return [
+        f"The webhook refuses orders: {question.orders:g} a second come, and IngestRate is {deployed.ingest.rate:g}."
+        " The shop gets a 429 for the rest."
+    ]
 
 
 def _load(question: Question, deployed: Deployment) -> list[str]:
@@ -375,7 +399,7 @@ def expect(question: Question, deployed: Deployment, result: Result, seconds: fl
     delivered_per_day = min(question.orders, capacity) * DAY_S
     cost = result.cost_usd_per_1000_orders
     return {
-        "simulated_hours": seconds / 3600,
+        "simulated_hours": round(seconds / 3600, 3),
         "utilisation": round(question.orders / question.capacity, 3),
         "p50_delay_s": result.p50_delay_s if not growth else None,
         "p95_delay_s": result.p95_delay_s if not growth else None,

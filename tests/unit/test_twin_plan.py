@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from loadtest.twin import plan as sizing
 from loadtest.twin.__main__ import main
 from loadtest.twin.constants import Platform
 from loadtest.twin.plan import Plan, Question, needed_concurrency, overhead, plan
@@ -100,6 +101,22 @@ def test_a_circuit_without_enough_calls_cannot_open() -> None:
 
 def test_a_circuit_that_opens_by_chance_is_named() -> None:
     assert only_warning(planned(6.0, {"CircuitFailureRate": "0.3"})).startswith("The circuit opens by chance")
+
+
+def test_a_webhook_that_refuses_orders_is_named_and_one_that_would_is_set() -> None:
+    many = {"rate": 400.0, "latency": (0.0, 0.5), "failure_rate": 0.0, "burst": 400.0}
+    refusing = planned(120.0, {"IngestRate": "100"}, **many)
+    assert refusing.warnings[0].startswith("The webhook refuses orders: 120 a second come, and IngestRate is 100.")
+    answer = planned(120.0, **many)
+    assert setting(answer, "IngestRate") == "180"
+    assert answer.result.orders == answer.result.accepted
+
+
+def test_a_very_large_shop_is_tried_for_a_shorter_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizing, "MOST_ORDERS", 600)
+    answer = planned(6.0)
+    assert answer.expected["simulated_hours"] == pytest.approx(100 / 3600, abs=0.001)
+    assert answer.result.orders == pytest.approx(600, rel=0.2)
 
 
 def test_a_slow_limit_makes_batches_small_enough_for_one_invocation() -> None:
