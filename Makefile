@@ -83,7 +83,7 @@ outage: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Measure how the circuit breaker get
 twin: $(TOOLS) ## Simulate, size or calibrate: make twin ARGS='run --variant no-flow-control' (docs/sizing.md)
 	python -m loadtest.twin $(or $(ARGS),--help)
 
-compare: $(TOOLS) ## Run three builds over the published load in virtual time: loadtest/out/compare.html (half a minute)
+compare: $(TOOLS) ## Run three builds over the published load in virtual time: loadtest/out/compare.html (15 s)
 	python -m loadtest.twin.report
 
 ##@ Orders (on AWS, or on this machine with AWS_ENDPOINT_URL)

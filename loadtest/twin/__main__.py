@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import logging
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -12,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from loadtest.twin import advice, calibrate, phases, speed
+from loadtest.twin.constants import assume
 from loadtest.twin.model import simulate
 from loadtest.twin.plan import Question, plan
 from loadtest.twin.result import Result
@@ -25,7 +25,6 @@ complaints = Console(stderr=True, highlight=False)
 
 def main(words: list[str] | None = None) -> int:
     """Run one command. Returns the exit status: 2 for a question that cannot be answered."""
-    logging.getLogger("samtranslator").setLevel(logging.CRITICAL)  # it reports on itself
     arguments = parser().parse_args(words)
     try:
         return int(arguments.command(arguments))
@@ -52,6 +51,13 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="BEGIN:END[:MODE]",
         help="the courier fails from second BEGIN to END; MODE is one of the simulator's (outage, hang, slow, …)",
+    )
+    command.add_argument(
+        "--assume",
+        action="append",
+        default=[],
+        metavar="NAME=VALUE",
+        help="another value for a fact about AWS (loadtest/twin/constants.py), such as mapping_change=10",
     )
     command.add_argument("--arrivals", choices=ARRIVALS, default="even", help="as artillery sends or customers come")
     command.add_argument("--json", metavar="FILE", help="write figures and series to a file, or to the output with -")
@@ -88,15 +94,15 @@ def _add_set(command: argparse.ArgumentParser) -> None:
     )
 
 
-def parameters(given: list[str]) -> dict[str, str]:
-    """Read ``Parameter=Value``.
+def named(option: str, given: list[str]) -> dict[str, str]:
+    """Read ``Name=Value``.
 
     Raises:
         ValueError: It has no equals sign.
     """
     for text in given:
         if "=" not in text:
-            raise ValueError(f"--set takes PARAMETER=VALUE, not {text!r}")
+            raise ValueError(f"{option} takes NAME=VALUE, not {text!r}")
     pairs = (text.partition("=") for text in given)
     return {name: value for name, _, value in pairs}
 
@@ -107,11 +113,13 @@ def run(arguments: argparse.Namespace) -> int:
         variant=arguments.variant,
         profile=phases.load(arguments.profile),
         seed=arguments.seed,
-        parameters=parameters(arguments.set),
+        parameters=named("--set", arguments.set),
         outages=tuple(Outage.read(text) for text in arguments.outage),
         arrivals=arguments.arrivals,
+        platform=assume(named("--assume", arguments.assume)),
     )
-    result = simulate(scenario)
+    with complaints.status(f"simulating {scenario.profile.orders:,.0f} orders"):
+        result = simulate(scenario)
     _answer(arguments.json, result.to_json(), lambda: console.print(table(result)))
     return 0
 
@@ -127,7 +135,8 @@ def make_plan(arguments: argparse.Namespace) -> int:
     rate = arguments.courier_rate
     burst = max(1.0, round(rate)) if arguments.courier_burst is None else arguments.courier_burst
     question = Question(arguments.orders_per_second, rate, (least, most), arguments.failure_rate, burst)
-    answer = plan(question, parameters(arguments.set), hours=arguments.hours, seed=arguments.seed)
+    with complaints.status(f"simulating {arguments.hours:g} h"):
+        answer = plan(question, named("--set", arguments.set), hours=arguments.hours, seed=arguments.seed)
     _answer(arguments.json, answer.to_json(), lambda: advice.show(console, answer))
     return 0
 

@@ -57,7 +57,8 @@ def expectations(plan: Plan) -> list[str]:
         f" {expected['billed_seconds_per_order'] or 0:.2f} billed seconds an order."
     )
     lines.append(
-        f"The twin tried {expected['simulated_hours']:g} h with independent customers; a day is that, extended."
+        f"The twin tried {_seconds(expected['simulated_hours'] * 3600)} with independent customers; a day is that,"
+        " extended."
     )
     return lines
 
@@ -68,5 +69,5 @@ def _seconds(seconds: float | None) -> str:
         return "-"
     for size, name in ((86_400.0, "days"), (3600.0, "h"), (60.0, "min")):
         if seconds >= 2 * size:
-            return f"{seconds / size:.1f} {name}"
+            return f"{seconds / size:.3g} {name}"
     return f"{seconds:.1f} s"

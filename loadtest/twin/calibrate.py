@@ -1,6 +1,6 @@
 """How far the twin is from what was measured: on AWS by the published run, here by recorded runs of the local stack.
 
-Nothing in the model was fitted to these figures. What it assumes without a source is marked in ``constants``.
+No number in the model was fitted to these figures. What it assumes without a source is marked in ``constants``.
 """
 
 from __future__ import annotations

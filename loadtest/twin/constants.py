@@ -6,6 +6,8 @@ whose source begins with "assumption" is not documented by anybody; docs/sizing.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
 
@@ -59,7 +61,7 @@ class Platform:
     # Alarms and the circuit breaker
     alarm_evaluation: float = fact(10.0, "CloudWatch user guide, High-resolution alarms: evaluated every 10 s")
     metric_delay: float = fact(5.0, "assumption: from the log line to the metric (embedded metric format)")
-    transition_seconds: float = fact(0.15, "Bite-Sized Serverless (2022): a Step Functions task, about 0.1 s each")
+    transition_seconds: float = fact(0.1, "Bite-Sized Serverless (2022): Step Functions Standard, synchronous, median")
 
 
 @dataclass(frozen=True)
@@ -106,6 +108,28 @@ class Sizes:
     event_bytes: int = fact(1_500, "events/: an order.notified of the load test, with its envelope")
     log_bytes_per_invocation: int = fact(1_500, "assumption: START, END, REPORT and one line of metrics")
     log_bytes_per_record: int = fact(1_200, "assumption: START, COMPLETED or FAILED, and the courier call of one order")
+
+
+def assume(given: Mapping[str, str]) -> Platform:
+    """Return the platform with other values, given by name; several values of one are separated by commas.
+
+    Raises:
+        ValueError: There is no such name, or a value is no number, 0 or more.
+    """
+    defaults = vars(Platform())
+    values: dict[str, Any] = {}
+    for name, text in given.items():
+        if name not in defaults:
+            raise ValueError(f"there is nothing to assume about {name}; there is about {', '.join(defaults)}")
+        try:
+            numbers = tuple(float(part) for part in text.split(","))
+        except ValueError:
+            numbers = ()
+        if not numbers or not all(0 <= number < math.inf for number in numbers):
+            raise ValueError(f"{name} must be a number, 0 or more, not {text!r}")
+        kind = type(defaults[name])
+        values[name] = numbers if kind is tuple else kind(numbers[0])
+    return Platform(**values)
 
 
 def table(kind: type) -> list[tuple[str, Any, str]]:

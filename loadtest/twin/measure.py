@@ -18,14 +18,15 @@ class Saturation:
     def __init__(self, waiting: int) -> None:
         self._waiting = waiting
         self._since: float | None = None
-        self._suspended = False
+        self.suspended = False
+        """Whether the courier is in an outage, so that its limit is not what it was."""
         self._delivered = 0
         self.longest = (0.0, 0)
         """Its seconds, and deliveries in it."""
 
     def observe(self, now: float, backlog: int) -> None:
         """Take note of how many orders wait."""
-        if backlog >= self._waiting and not self._suspended:
+        if backlog >= self._waiting and not self.suspended:
             if self._since is None:
                 self._since, self._delivered = now, 0
         elif self._since is not None:
@@ -38,11 +39,11 @@ class Saturation:
     def suspend(self, now: float) -> None:
         """Leave a stretch out from now on, because the courier's limit is not what it was."""
         self.interrupt(now)
-        self._suspended = True
+        self.suspended = True
 
     def resume(self) -> None:
         """Look again."""
-        self._suspended = False
+        self.suspended = False
 
     def interrupt(self, now: float) -> None:
         """End a stretch."""
@@ -183,8 +184,8 @@ class Measure:
             self.peak_calls_recovered = max(self.peak_calls_recovered, rate)
 
     def answered(self, outcome: str) -> None:
-        """Count an answer of the courier that tells sick from healthy."""
-        if outcome in self.answers:
+        """Count an answer of the courier on a good day that tells sick from healthy."""
+        if outcome in self.answers and not self.saturation.suspended:
             self.answers[outcome] += 1
 
     def invoked(self, *, success: bool) -> None:

@@ -11,7 +11,7 @@ from loadtest.executions import LEAST_RESULTS, percentile
 from loadtest.twin.arrivals import moments
 from loadtest.twin.breaker import Alarms, CircuitBreaker
 from loadtest.twin.clock import Clock
-from loadtest.twin.constants import Prices, Sizes
+from loadtest.twin.constants import Platform, Prices, Sizes
 from loadtest.twin.courier import Courier, TokenBucket
 from loadtest.twin.delivery import BufferedDelivery, DirectDelivery, PacedDelivery
 from loadtest.twin.fluid import drain_seconds
@@ -291,6 +291,9 @@ class Model:
             "outages": [asdict(outage) for outage in scenario.outages],
             "arrivals": scenario.arrivals,
             "horizon_s": scenario.horizon,
+            "assumed": {
+                name: value for name, value in vars(scenario.platform).items() if value != getattr(Platform, name)
+            },
         }
 
     def _capacity(self) -> float:

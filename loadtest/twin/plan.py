@@ -25,6 +25,11 @@ from loadtest.twin.settings import Deployment, deployment
 DAY_S = 86_400.0
 _VISIBILITY_FACTOR = 6
 """Lambda developer guide, Using Lambda with SQS: the visibility timeout is six function timeouts at least."""
+_INTEGRATION_STEPS = 500
+_INGEST_RESERVE = 1.5
+"""The webhook's limit over the mean of what the shop sends."""
+MOST_ORDERS = 300_000
+"""That the twin tries: some fifteen seconds."""
 _BUSY = 0.9
 """Above this utilisation of the courier small disturbances make long queues."""
 
@@ -80,10 +85,25 @@ class Question:
         """Seconds that an answer takes on average."""
         return sum(self.latency) / 2
 
-    def slowest(self, batch: int) -> float:
-        """Return the mean of the slowest of some answers: the greatest of uniform random numbers."""
+    def last_answer(self, batch: int) -> float:
+        """Return the mean time from a batch's first slot to its last answer, in seconds.
+
+        The calls begin 1 / rate apart and take uniform times; the mean of a maximum is the integral of the chance that
+        it is still to come.
+        """
         least, most = self.latency
-        return least + (most - least) * batch / (batch + 1)
+        spread = most - least
+        last_slot = (batch - 1) / self.rate
+        step = (last_slot + spread) / _INTEGRATION_STEPS
+        still_open = 0.0
+        for index in range(_INTEGRATION_STEPS):
+            after = (index + 0.5) * step
+            answered = 1.0
+            for call in range(batch):
+                passed = after - call / self.rate
+                answered *= min(1.0, max(0.0, passed / spread)) if spread else float(passed >= 0)
+            still_open += (1.0 - answered) * step
+        return least + still_open
 
     def parameters(self) -> dict[str, str]:
         """Return the template's parameters that describe the courier."""
@@ -135,7 +155,7 @@ def plan(question: Question, given: Mapping[str, str], *, hours: float, seed: in
     Args:
         question: The load and the courier.
         given: Parameters of the template that are decided already; they are checked, not changed.
-        hours: How long the twin tries it, with independent customers, above 0.
+        hours: How long the twin tries it, with independent customers, above 0; less if there are very many of them.
         seed: The same seed gives the same answer.
 
     Raises:
@@ -145,7 +165,7 @@ def plan(question: Question, given: Mapping[str, str], *, hours: float, seed: in
     settings = advise(question, template, given)
     chosen = {setting.name: setting.value for setting in settings if setting.parameter}
     parameters = question.parameters() | chosen | dict(given)
-    seconds = hours * 3600.0
+    seconds = min(hours * 3600.0, MOST_ORDERS / question.orders)
     profile = Profile("plan", (Phase("steady", seconds, question.orders, question.orders),))
     result = simulate(
         Scenario("flow-control", profile, seed=seed, parameters=parameters, arrivals="poisson", horizon=seconds)
@@ -158,11 +178,10 @@ def plan(question: Question, given: Mapping[str, str], *, hours: float, seed: in
 def needed_concurrency(question: Question, batch: int, overhead: float) -> float:
     """Return the executions that keep the courier busy: while one holds a batch, the others must fill its slots.
 
-    An execution is busy for the slots of its own batch, the slowest answer and some overhead; with n executions it
-    gets its next slots after n x batch / rate seconds. The two are equal at the least n that loses no slot.
+    An execution is busy from its first slot to its last answer, and for some overhead; with n executions it gets its
+    next slots after n x batch / rate seconds. The two are equal at the least n that loses no slot.
     """
-    busy = (batch - 1) / question.rate + question.slowest(batch) + overhead
-    return busy * question.rate / batch
+    return (question.last_answer(batch) + overhead) * question.rate / batch
 
 
 def overhead(platform: Platform) -> float:
@@ -188,6 +207,7 @@ def advise(question: Question, template: Deployment, given: Mapping[str, str]) -
     visibility = max(template.delivery_queue.visibility, _VISIBILITY_FACTOR * function_timeout + window)
     retention = template.delivery_queue.retention
     return [
+        *_ingest(question, template, given),
         Setting(
             "DeliveryBatchSize",
             str(batch),
@@ -222,6 +242,16 @@ def advise(question: Question, template: Deployment, given: Mapping[str, str]) -
     ]
 
 
+def _ingest(question: Question, template: Deployment, given: Mapping[str, str]) -> list[Setting]:
+    """Let the webhook take what the shop sends, if it does not yet."""
+    if "IngestRate" in given or template.ingest.rate >= _INGEST_RESERVE * question.orders:
+        return []
+    rate = math.ceil(_INGEST_RESERVE * question.orders)
+    return [
+        Setting("IngestRate", str(rate), f"the webhook refuses more; now it takes {template.ingest.rate:g} a second")
+    ]
+
+
 def _batch_size(question: Question, template: Deployment, beside: float) -> int:
     """Return the largest batch whose slots, with those of all other executions, fit into one invocation."""
     room = latest_start(0.0, remaining=template.delivery.timeout, courier_timeout=_courier_timeout(question))
@@ -242,8 +272,17 @@ def _courier_timeout(question: Question) -> float:
 
 def warn(question: Question, deployed: Deployment) -> list[str]:
     """Name what is unsafe about a setting, in whole sentences."""
-    found = [*_load(question, deployed), *_concurrency(question, deployed), *_times(question, deployed)]
-    return found + _circuit(question, deployed)
+    about = (_webhook, _load, _concurrency, _times, _circuit)
+    return [sentence for find in about for sentence in find(question, deployed)]
+
+
+def _webhook(question: Question, deployed: Deployment) -> list[str]:
+    if deployed.ingest.rate >= question.orders:
+        return []
+    return [
+        f"The webhook refuses orders: {question.orders:g} a second come, and IngestRate is {deployed.ingest.rate:g}."
+        " The shop gets a 429 for the rest."
+    ]
 
 
 def _load(question: Question, deployed: Deployment) -> list[str]:
@@ -360,7 +399,7 @@ def expect(question: Question, deployed: Deployment, result: Result, seconds: fl
     delivered_per_day = min(question.orders, capacity) * DAY_S
     cost = result.cost_usd_per_1000_orders
     return {
-        "simulated_hours": seconds / 3600,
+        "simulated_hours": round(seconds / 3600, 3),
         "utilisation": round(question.orders / question.capacity, 3),
         "p50_delay_s": result.p50_delay_s if not growth else None,
         "p95_delay_s": result.p95_delay_s if not growth else None,

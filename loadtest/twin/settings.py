@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -149,6 +150,7 @@ def deployment(variant: str, values: Mapping[str, str] | None = None) -> Deploym
 
 @cache
 def _stack(flow_control: str, values: tuple[tuple[str, str], ...]) -> Stack:
+    logging.getLogger("samtranslator").setLevel(logging.CRITICAL)  # it reports on itself
     stack = deploy(template_yaml(), {"FlowControl": flow_control, **dict(values)})
     if refused := stack.failed_assertions():
         raise SettingError("; ".join(refused))

@@ -1,6 +1,6 @@
 // A Chromium to start: the one that CHROMIUM names; on Linux x64 the pinned one from the npm registry; elsewhere one on
-// PATH, or Chrome where it is usually installed. Run by itself, this unpacks the pinned one: tests that start at the same
-// time would disturb each other.
+// PATH, or Chrome where it is usually installed. Run by itself, this unpacks the pinned one: tests that did so at the
+// same time would disturb each other.
 import { existsSync, mkdirSync } from "node:fs";
 import { delimiter, join } from "node:path";
 import { fileURLToPath } from "node:url";

@@ -48,8 +48,8 @@ def report(tmp_path_factory: pytest.TempPathFactory) -> Report:
 
 
 def seen(html: Path) -> dict[tuple[int, str], dict[str, Any]]:
-    """Open a page in every look, and put screenshots beside it."""
-    look = ["node", "tests/browser/look.mjs", str(html), str(html.parent)]
+    """Open a page in every look."""
+    look = ["node", "tests/browser/look.mjs", str(html)]
     result = subprocess.run(look, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
     if result.returncode:
         pytest.fail((MISSING if result.returncode == NO_BROWSER else "") + result.stderr, pytrace=False)

@@ -54,11 +54,24 @@ def test_parameters_make_a_difference(profile: Path, capsys: pytest.CaptureFixtu
     assert peaks == [2, 4]
 
 
+def test_other_assumptions_make_a_difference_and_are_recorded(
+    profile: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["run", "--profile", str(profile), "--variant", "no-flow-control", "--json", "-"]
+    for assumption in ("cold_start=0", "cold_start=4"):
+        assert main([*words, "--assume", assumption, "--assume", "async_retry_waits=4,8"]) == 0
+    quick, slow = (json.loads(line) for line in capsys.readouterr().out.splitlines())
+    assert slow["p95_delay_s"] > quick["p95_delay_s"]
+    assert slow["scenario"]["assumed"] == {"cold_start": 4.0, "async_retry_waits": [4.0, 8.0]}
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         (["--profile", "nowhere.yml"], "there is no file nowhere.yml"),
-        (["--set", "MaximumConcurrency"], "--set takes PARAMETER=VALUE"),
+        (["--set", "MaximumConcurrency"], "--set takes NAME=VALUE"),
+        (["--assume", "luck=1"], "there is nothing to assume about luck; there is about mapping_start"),
+        (["--assume", "cold_start=slow"], "cold_start must be a number, 0 or more, not 'slow'"),
         (["--set", "Colour=blue"], "template.yaml has no parameter Colour"),
         (["--set", "MaximumConcurrency=1"], "must be from 2 to 1000"),
         (["--outage", "9"], "an outage is BEGIN:END"),

@@ -130,6 +130,14 @@ def test_the_webhook_refuses_what_its_usage_plan_does_not_allow() -> None:
     assert fates(result) == result.accepted
 
 
+def test_at_the_accounts_limit_asynchronous_events_wait_and_none_is_forgotten() -> None:
+    narrow = Platform(account_concurrency=40)
+    result = simulate(Scenario("no-flow-control", RUSH, platform=narrow))
+    assert result.peak_concurrency_of_account == 40
+    assert result.waiting == 0
+    assert fates(result) == result.accepted
+
+
 def test_a_horizon_leaves_orders_waiting() -> None:
     result = simulate(Scenario("flow-control", RUSH, horizon=60.0))
     assert result.waiting > 500

@@ -4,8 +4,10 @@ import json
 
 import pytest
 
+from loadtest.twin import plan as sizing
 from loadtest.twin.__main__ import main
-from loadtest.twin.plan import Plan, Question, needed_concurrency, plan
+from loadtest.twin.constants import Platform
+from loadtest.twin.plan import Plan, Question, needed_concurrency, overhead, plan
 
 COURIER = {"rate": 10.0, "latency": (0.0, 2.0), "failure_rate": 0.2, "burst": 10.0}
 
@@ -42,6 +44,17 @@ def test_the_recommended_concurrency_reaches_the_limit_and_one_less_does_not() -
         assert (goodput > 0.98) is reached
 
 
+def test_the_arithmetic_says_what_the_twin_does_with_too_few_executions() -> None:
+    question = Question(15.0, **COURIER)  # type: ignore[arg-type]
+    goodput = planned(15.0, {"MaximumConcurrency": "2"}).result.goodput_ratio
+    assert goodput == pytest.approx(2 / needed_concurrency(question, 10, overhead(Platform())), abs=0.1)
+
+
+def test_the_last_answer_of_a_batch_is_the_greatest_of_its_calls() -> None:
+    assert Question(1.0, 1e6, (1.0, 3.0), 0.0, 1.0).last_answer(9) == pytest.approx(1 + 2 * 9 / 10, abs=0.01)
+    assert Question(1.0, 2.0, (1.0, 1.0), 0.0, 1.0).last_answer(4) == pytest.approx(1 + 3 / 2, abs=0.01)
+
+
 def test_more_orders_than_the_courier_takes_never_drain() -> None:
     warnings = planned(15.0).warnings
     assert "Never drains: 15 orders a second come, and the courier takes 8 at most" in warnings[0]
@@ -74,7 +87,7 @@ def test_a_cap_that_asks_for_more_slots_than_fit_is_named() -> None:
 
 def test_a_cap_that_is_too_small_is_named() -> None:
     answer = planned(7.0, {"MaximumConcurrency": "2"})
-    assert "makes 7.07 calls a second, and the orders need 8.75: set 3." in only_warning(answer)
+    assert "makes 7.9 calls a second, and the orders need 8.75: set 3." in only_warning(answer)
 
 
 def test_a_courier_that_is_slower_than_the_timeout_delivers_twice() -> None:
@@ -88,6 +101,22 @@ def test_a_circuit_without_enough_calls_cannot_open() -> None:
 
 def test_a_circuit_that_opens_by_chance_is_named() -> None:
     assert only_warning(planned(6.0, {"CircuitFailureRate": "0.3"})).startswith("The circuit opens by chance")
+
+
+def test_a_webhook_that_refuses_orders_is_named_and_one_that_would_is_set() -> None:
+    many = {"rate": 400.0, "latency": (0.0, 0.5), "failure_rate": 0.0, "burst": 400.0}
+    refusing = planned(120.0, {"IngestRate": "100"}, **many)
+    assert refusing.warnings[0].startswith("The webhook refuses orders: 120 a second come, and IngestRate is 100.")
+    answer = planned(120.0, **many)
+    assert setting(answer, "IngestRate") == "180"
+    assert answer.result.orders == answer.result.accepted
+
+
+def test_a_very_large_shop_is_tried_for_a_shorter_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sizing, "MOST_ORDERS", 600)
+    answer = planned(6.0)
+    assert answer.expected["simulated_hours"] == pytest.approx(100 / 3600, abs=0.001)
+    assert answer.result.orders == pytest.approx(600, rel=0.2)
 
 
 def test_a_slow_limit_makes_batches_small_enough_for_one_invocation() -> None:

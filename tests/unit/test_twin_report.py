@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from loadtest import profiles, style
-from loadtest.demo import SCALE
+from loadtest import style
+from loadtest.twin import phases
 from loadtest.twin.report import __main__ as command
 from loadtest.twin.report import comparison, page, pictures
 
-SHORT = profiles.load().scaled(SCALE, name="short")
+SHORT = phases.load("short")
 SEEDS = (1, 2)
 
 
@@ -151,6 +151,15 @@ def test_ids_are_unique_and_every_reference_has_its_target(html: str) -> None:
     assert {name for found in references for name in found if name} <= set(ids)
 
 
+def test_only_the_published_load_is_compared_with_the_published_run(
+    runs: dict[str, dict[int, comparison.Run]], html: str
+) -> None:
+    published = page.write(comparison.document(runs, phases.load("published")))
+    for text in ("Beside the published run", "published, all functions: 788", 'data-path="deviations.plain-buffer.'):
+        assert text in published
+        assert text not in html
+
+
 # ---------------------------------------------------------------------------------------------------- the pictures
 
 
@@ -161,6 +170,21 @@ def test_pictures_take_their_colours_from_the_page(document: dict[str, Any]) -> 
             assert not re.findall(r"#[0-9a-f]{6}\b", svg), f"{name} has a colour that does not change with the theme"
             for variant in style.LABELS:
                 assert f"var(--{variant})" in svg
+
+
+def test_numbers_in_pictures_are_those_of_the_document(document: dict[str, Any]) -> None:
+    other = json.loads(json.dumps(document))
+    other["figures"]["plain-buffer"]["lost"]["mean"] = 4321
+    other["figures"]["plain-buffer"]["cost_usd_per_1000_orders"]["mean"] = 1.234
+    other["load"]["courier_calls_per_second"] = 77
+    other["published"] = {"no-flow-control": dict.fromkeys(comparison.PUBLISHED["no-flow-control"], 0.55)}
+    for name, text in (
+        ("delivered", "4,321 lost"),
+        ("cost", "$1.234"),
+        ("courier", "the courier's limit: 77"),
+        ("success", "published worst minute: 55 %"),
+    ):
+        assert text in pictures.inline(pictures.PICTURES[name], other, pictures.WIDE)
 
 
 def test_the_readme_pictures_are_there_for_both_themes(document: dict[str, Any], tmp_path: Path) -> None:
@@ -180,6 +204,23 @@ def test_a_wrong_number_of_seeds_is_refused_with_the_rule(
     with pytest.raises(SystemExit, match="2"):
         command.main()
     assert f"--seeds: a whole number from 1 to 100, not '{seeds}'" in capsys.readouterr().err
+
+
+def test_a_load_that_does_not_exist_is_named(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["report", "--profile", "no-such-file.yml"])
+    assert command.main() == 2
+    assert "there is no file no-such-file.yml" in capsys.readouterr().out
+
+
+def test_a_load_without_orders_is_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "quiet.yml").write_text("phases: [{duration: 60, arrivalRate: 0}]")
+    monkeypatch.setattr("sys.argv", ["report", "--profile", str(tmp_path / "quiet.yml")])
+    assert command.main() == 2
+    assert "the profile quiet sends no order" in capsys.readouterr().out
 
 
 def test_it_says_how_far_it_is_and_where_the_report_is(

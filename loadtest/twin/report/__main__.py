@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import logging
 import os
 import sys
 from pathlib import Path
@@ -23,7 +22,7 @@ SEEDS = 5
 def main() -> int:
     """Run the twin, and write page, pictures and numbers. Returns the exit status."""
     arguments = parse()
-    logging.getLogger("samtranslator").setLevel(logging.CRITICAL)  # it reports on itself
+    comparison.quieten()
     console = Console(highlight=False)
     try:
         profile = phases.load(arguments.profile)

@@ -15,9 +15,11 @@ The document, which is compare.json, has
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from itertools import accumulate, zip_longest
+from multiprocessing import get_context
 from statistics import fmean
 from typing import Any
 
@@ -62,7 +64,8 @@ def run(profile: Profile, seeds: Sequence[int], workers: int) -> Iterator[tuple[
         seeds: One run of each variant for each.
         workers: Processes, 1 or more.
     """
-    with ProcessPoolExecutor(workers) as pool:
+    # Not forked: the process that asks has threads, of a progress bar for example.
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=quieten) as pool:
         futures = {
             pool.submit(_simulate, variant, profile, seed): (variant, seed) for seed in seeds for variant in VARIANTS
         }
@@ -71,6 +74,11 @@ def run(profile: Profile, seeds: Sequence[int], workers: int) -> Iterator[tuple[
                 yield *futures[future], future.result()
         finally:
             pool.shutdown(cancel_futures=True)
+
+
+def quieten() -> None:
+    """Keep the translator of SAM templates from telling people about itself."""
+    logging.getLogger("samtranslator").setLevel(logging.CRITICAL)
 
 
 def _simulate(variant: str, profile: Profile, seed: int) -> Run:

@@ -49,7 +49,7 @@ FIGURES: Mapping[str, Mapping[str, tuple[str, str]]] = {
     },
     "The delivery function": {
         "peak_concurrency": ("most executions at a time", "count"),
-        "peak_concurrency_of_account": ("the same of all functions", "count"),
+        "peak_concurrency_of_account": ("most executions of all functions at a time", "count"),
         "worst_minute_success": ("success in the worst minute", "tenths"),
         "max_failed_per_minute": ("most failures in a minute", "count"),
         "invocations": ("invocations", "count"),
