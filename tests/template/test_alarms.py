@@ -39,6 +39,12 @@ CASES = {
     "EventDeadLetterAlarm": Case(0, 1),
     "DeliveryDeadLetterAlarm": Case(0, 1),
     "SalesDeadLetterAlarm": Case(0, 1),
+    "SalesExportDeadLetterAlarm": Case(0, 1),
+    # Five minutes, in milliseconds.
+    "SalesExportIteratorAgeAlarm": Case(299_999, 300_000),
+    "DeadLettersFunctionAlarm": Case(0, 1),
+    "RedriveAlarm": Case(0, 1),
+    "ReplayAlarm": Case(0, 1),
     "FailureRateAlarm": Case(0.59, 0.6),
     "CallVolumeAlarm": Case(19, 20),
     # The watchdog that should measure is gone: a change of state of its own, of which people are told.

@@ -51,6 +51,7 @@ PUBLISHED: dict[str, dict[tuple[str, ...], set[str]]] = {
             "ConcurrentExecutions",
             "AsyncEventsReceived",
             "AsyncEventsDropped",
+            "IteratorAge",
             "AsyncEventAge",
         },
         (): {"ConcurrentExecutions", "ClaimedAccountConcurrency"},
@@ -77,7 +78,7 @@ NAMED: dict[str, tuple[str, str]] = {
     "TableName": ("AWS::DynamoDB::Table", "Ref"),
     "LogGroupName": ("AWS::Logs::LogGroup", "Ref"),
 }
-ROWS = ["${AWS::StackName}", "Ingest", "Event bus", "Delivery", "Circuit breaker", "Sales", "Dead letters", "Cost"]
+ROWS = ["${AWS::StackName}", "Ingest", "Event bus", "Delivery", "Circuit breaker", "Sales", "Export", "Dead letters", "Cost"]
 
 
 def problem(stack: Stack, metric: Metric) -> str | None:
