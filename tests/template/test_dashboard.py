@@ -78,7 +78,17 @@ NAMED: dict[str, tuple[str, str]] = {
     "TableName": ("AWS::DynamoDB::Table", "Ref"),
     "LogGroupName": ("AWS::Logs::LogGroup", "Ref"),
 }
-ROWS = ["${AWS::StackName}", "Ingest", "Event bus", "Delivery", "Circuit breaker", "Sales", "Export", "Dead letters", "Cost"]
+ROWS = [
+    "${AWS::StackName}",
+    "Ingest",
+    "Event bus",
+    "Delivery",
+    "Circuit breaker",
+    "Sales",
+    "Export",
+    "Dead letters",
+    "Cost",
+]
 
 
 def problem(stack: Stack, metric: Metric) -> str | None:
