@@ -87,18 +87,21 @@ class PublishedFigures:
 
 @dataclass(frozen=True)
 class Prices:
-    """List prices of us-east-1 in USD, as of November 2026, without free tiers; other Regions differ a little."""
+    """List prices of us-east-1 in USD, as of November 2026, without free tiers; other Regions differ a little.
 
-    lambda_gb_second: float = fact(0.0000133334, "AWS Lambda pricing: duration, Arm, first tier; INIT is billed too")
-    lambda_request: float = fact(0.20e-6, "AWS Lambda pricing: requests")
-    queue_request: float = fact(0.40e-6, "Amazon SQS pricing: standard queue, a request of up to 64 KB")
-    bus_event: float = fact(1.00e-6, "Amazon EventBridge pricing: custom events, 64 KB each")
+    Those without a value here stand in template.yaml, whose dashboard uses them too (``settings.prices``).
+    """
+
+    lambda_gb_second: float
+    lambda_request: float
+    queue_request: float
+    bus_event: float
+    gateway_request: float
+    table_write: float
+    table_read: float
+    log_gb: float
     bus_archive_gb: float = fact(0.10, "Amazon EventBridge pricing: archive processing")
-    gateway_request: float = fact(3.50e-6, "Amazon API Gateway pricing: REST API, first 333 million")
-    table_write: float = fact(0.625e-6, "Amazon DynamoDB pricing: on-demand write request unit, 1 KB")
-    table_read: float = fact(0.125e-6, "Amazon DynamoDB pricing: on-demand read request unit, 4 KB")
     transition: float = fact(25.0e-6, "AWS Step Functions pricing: standard workflow, state transition")
-    log_gb: float = fact(0.50, "Amazon CloudWatch pricing: logs, collected")
 
 
 @dataclass(frozen=True)

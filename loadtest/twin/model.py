@@ -11,7 +11,7 @@ from loadtest.executions import LEAST_RESULTS, percentile
 from loadtest.twin.arrivals import moments
 from loadtest.twin.breaker import Alarms, CircuitBreaker
 from loadtest.twin.clock import Clock
-from loadtest.twin.constants import Platform, Prices, Sizes
+from loadtest.twin.constants import Platform, Sizes
 from loadtest.twin.courier import Courier, TokenBucket
 from loadtest.twin.delivery import BufferedDelivery, DirectDelivery, PacedDelivery
 from loadtest.twin.fluid import drain_seconds
@@ -22,7 +22,7 @@ from loadtest.twin.price import Work, bill
 from loadtest.twin.queue import Message, Queue
 from loadtest.twin.result import Result
 from loadtest.twin.scenario import Scenario
-from loadtest.twin.settings import QueueSettings, deployment
+from loadtest.twin.settings import QueueSettings, deployment, prices
 
 _BUCKETS_PER_MINUTE = round(60 / BUCKET_S)
 _WRITES_PER_ATTEMPT = 2
@@ -332,7 +332,7 @@ class Model:
             transitions=breaker.transitions if breaker else 0,
             records=measure.records + 2 * self.published,
         )
-        return bill(work, Prices(), Sizes())
+        return bill(work, prices(), Sizes())
 
 
 def _nothing(*_: Any) -> None:

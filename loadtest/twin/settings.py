@@ -13,7 +13,7 @@ import yaml
 
 from hub.attempts import DIRECT_CALLS
 from hub.pacing import Limits
-from loadtest.twin.constants import PublishedBuild
+from loadtest.twin.constants import Prices, PublishedBuild
 from local.translated import ROOT, Source, Stack, deploy, logical_id, template_yaml
 
 VARIANTS = ("flow-control", "no-flow-control", "plain-buffer")
@@ -354,3 +354,23 @@ def _machine_states() -> dict[str, Any]:
     definition = yaml.safe_load((ROOT / "statemachines" / "circuit_breaker.asl.yaml").read_text(encoding="utf-8"))
     states: dict[str, Any] = definition["States"]
     return states
+
+
+@cache
+def prices() -> Prices:
+    """Return the list prices that the template's dashboard uses, and those that only the twin does."""
+    listed = {
+        f"{service}.{unit}": float(price)
+        for service, units in template_yaml().document["Mappings"]["Prices"].items()
+        for unit, price in units.items()
+    }
+    return Prices(
+        lambda_gb_second=listed["Lambda.GigabyteSecond"],
+        lambda_request=listed["Lambda.Invocation"],
+        queue_request=listed["Queue.Request"],
+        bus_event=listed["EventBus.Event"],
+        gateway_request=listed["ApiGateway.Request"],
+        table_write=listed["Table.Write"],
+        table_read=listed["Table.Read"],
+        log_gb=listed["Logs.Gigabyte"],
+    )

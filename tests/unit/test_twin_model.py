@@ -238,7 +238,7 @@ def test_a_parameter_that_cloudformation_would_refuse_is_refused(name: str, valu
 def test_every_fact_about_aws_names_its_source() -> None:
     from loadtest.twin import constants
 
-    for kind in (constants.Platform, constants.PublishedBuild, constants.PublishedFigures, constants.Prices):
+    for kind in (constants.Platform, constants.PublishedBuild, constants.PublishedFigures):
         for name, _, source in constants.table(kind):
             assert len(source) > 10, f"{kind.__name__}.{name} needs a source, or 'assumption: …'"
     assert Platform().mapping_start == 5

@@ -6,12 +6,12 @@ import pytest
 
 from loadtest.profiles import Phase, Profile
 from loadtest.twin.clock import Clock
-from loadtest.twin.constants import Platform, Prices, Sizes
+from loadtest.twin.constants import Platform, Sizes
 from loadtest.twin.functions import Account, Function
 from loadtest.twin.model import simulate
 from loadtest.twin.price import Work, bill
 from loadtest.twin.scenario import Scenario
-from loadtest.twin.settings import FunctionSettings
+from loadtest.twin.settings import FunctionSettings, prices
 
 SIZES = Sizes(event_bytes=1000, log_bytes_per_invocation=500, log_bytes_per_record=1500)
 
@@ -25,7 +25,7 @@ def work(**given: int) -> Work:
 
 
 def test_functions_cost_their_memory_and_time_and_each_request() -> None:
-    assert bill(work(), Prices(), SIZES)["lambda"] == pytest.approx(1_000_000 * 0.0000133334 + 0.20)
+    assert bill(work(), prices(), SIZES)["lambda"] == pytest.approx(1_000_000 * 0.0000133334 + 0.20)
 
 
 @pytest.mark.parametrize(
@@ -40,7 +40,7 @@ def test_functions_cost_their_memory_and_time_and_each_request() -> None:
     ],
 )
 def test_each_service_costs_its_list_price(service: str, given: dict[str, int], dollars: float) -> None:
-    assert bill(work(**given), Prices(), SIZES)[service] == pytest.approx(dollars)
+    assert bill(work(**given), prices(), SIZES)[service] == pytest.approx(dollars)
 
 
 def test_the_price_of_a_simulation_is_the_sum_of_its_services() -> None:
@@ -48,7 +48,7 @@ def test_the_price_of_a_simulation_is_the_sum_of_its_services() -> None:
     result = simulate(Scenario("flow-control", profile))
     assert result.costs_usd_per_1000_orders is not None
     assert result.cost_usd_per_1000_orders == pytest.approx(sum(result.costs_usd_per_1000_orders.values()), rel=1e-3)
-    assert result.costs_usd_per_1000_orders["api_gateway"] == pytest.approx(1000 * Prices().gateway_request)
+    assert result.costs_usd_per_1000_orders["api_gateway"] == pytest.approx(1000 * prices().gateway_request)
     assert all(cost > 0 for service, cost in result.costs_usd_per_1000_orders.items() if service != "step_functions")
 
 
