@@ -146,12 +146,14 @@ def _holds(condition: dict[str, Any], conditions: Mapping[str, Any]) -> bool:
 
 
 def _resolve(value: Any, conditions: Mapping[str, Any]) -> Any:
-    """Choose the branches of Fn::If, and drop what is AWS::NoValue."""
+    """Choose the branches of Fn::If, drop what is AWS::NoValue, and take a text that is filled in for one."""
     match value:
         case {"Fn::If": [name, if_true, if_false]}:
             return _resolve(if_true if _holds({"Condition": name}, conditions) else if_false, conditions)
         case {"Ref": "AWS::NoValue"}:
             return _ABSENT
+        case {"Fn::Sub": str(text)} if "${" not in text:
+            return text
         case dict():
             items = {key: _resolve(item, conditions) for key, item in value.items()}
             return {key: item for key, item in items.items() if item is not _ABSENT}
