@@ -275,8 +275,8 @@ class Look:
     """
 
     HIDDEN_SECONDS = 120
-    # Long polling asks all of SQS's servers, so that nothing received means that nothing is there ("Amazon SQS short and
-    # long polling", SQS developer guide).
+    # Long polling asks all of SQS's servers, so that nothing received means that nothing is there (SQS developer guide,
+    # "Amazon SQS short and long polling").
     WAIT_SECONDS = 1
 
     def __init__(
