@@ -119,6 +119,7 @@ def show_letters(homes: dict[str, Home], stack: str) -> int:
     table = Table("queue", "letters", "of them", "reason", "oldest", "a correlation id", title="Dead letters")
     for number in (1, 2, 4):
         table.columns[number].justify = "right"
+    table.columns[5].overflow = "fold"  # to be copied whole
     ways: list[str] = []
     with console.status("looking at the queues"):
         for home in homes.values():

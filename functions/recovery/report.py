@@ -29,7 +29,10 @@ def redrive_report(end: Mapping[str, Any], *, left: int | None, back: int) -> tu
     lines += [""]
     if end["for_good"]:
         lines += [f"{end['for_good']:,} of them had been refused for good: they come back unless that was corrected."]
-    lines += [{"done": "Nothing needs to be done.", "refused": "Nothing was moved."}.get(end["result"], _GO_ON)]
+    if end["result"] == "done":
+        lines += ["What is left needs a decision." if left else "Nothing needs to be done."]
+    else:
+        lines += ["Nothing was moved." if end["result"] == "refused" else _GO_ON]
     return f"Redrive of {end['queue']} {end['result']}: {end['moved']:,} letters", "\n".join(lines)
 
 

@@ -101,7 +101,7 @@ def test_it_is_visible_how_often_a_letter_was_sent_again() -> None:
 
 
 def test_homes_are_read_from_a_setting() -> None:
-    homes = read_homes("sales=https://q/dead>https://q/sales, event-bus=https://q/bus>*,stream=https://q/stream")
+    homes = read_homes("sales=https://q/dead>https://q/sales, event-bus=https://q/bus>*,stream=https://q/stream,")
     assert [(home.name, home.url, home.source) for home in homes.values()] == [
         ("sales", "https://q/dead", "https://q/sales"),
         ("event-bus", "https://q/bus", "*"),

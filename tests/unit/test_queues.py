@@ -106,6 +106,23 @@ def test_without_a_correlation_id_of_the_order_the_messages_own_is_kept() -> Non
     assert dead_letter(correlation_id=None).attributes["correlation_id"] == INGEST_ATTRIBUTES["correlation_id"]
 
 
+def test_a_letter_that_was_sent_again_says_so_when_it_dies_again(aws: None) -> None:
+    queue = Queue("dead")
+    message = replace(MESSAGE, attributes={"redriven": '{"times":1}'})
+    DeadLetterQueue(queue.url, boto3.client("sqs")).send(
+        message, outcome="permanent", reason="r", correlation_id="c-1", answer="a"
+    )
+    [(_, attributes)] = queue.letters()
+    assert attributes["redriven"] == '{"times":1}'
+
+
+def test_sqs_takes_a_letter_with_every_attribute_that_there_is() -> None:
+    """Ten at most ("Amazon SQS message attributes", SQS developer guide)."""
+    sent_again = {**INGEST_ATTRIBUTES, "redriven": '{"times":1}'}
+    sqs = dead_letter(replace(MESSAGE, attributes=sent_again), answer="a")
+    assert len(sqs.attributes) == 10
+
+
 def test_empty_attributes_are_left_out_because_sqs_refuses_them() -> None:
     sqs = dead_letter(replace(MESSAGE, attributes={}), correlation_id=None)
     assert sqs.attributes.keys() == {"outcome", "reason", "first_received_at", "receive_count", "message_id"}

@@ -107,7 +107,7 @@ def test_failures_that_return_are_seen() -> None:
 # ----------------------------------------------------------------------------------------------------- replay
 
 NOW = datetime(2026, 11, 21, 12, tzinfo=UTC)
-RULES = read_rules("sales=arn:aws:events:eu-west-1:1:rule/hub/sales, delivery=arn:aws:events:eu-west-1:1:rule/hub/d")
+RULES = read_rules("sales=arn:aws:events:eu-west-1:1:rule/hub/sales, delivery=arn:aws:events:eu-west-1:1:rule/hub/d,")
 
 
 def test_a_window_is_read_in_any_time_zone() -> None:

@@ -97,6 +97,20 @@ def test_an_order_that_comes_twice_is_kept_and_counted_once(
     assert dead_letters.letters() == []
 
 
+def test_an_order_that_is_replayed_is_marked_and_no_repetition_of_the_shop(
+    sales: ModuleType, table: Any, output: Read
+) -> None:
+    replayed = compact(an_envelope(an_order(), **{"replay-name": "sales-1"}))
+    call(sales, a_queue_event(body()))
+    before = kept(table)
+    output()
+    call(sales, a_queue_event(replayed))
+    written = output()
+    assert kept(table) == before
+    assert (written.metric("OrdersReplayed"), written.metric("OrdersRepeated")) == (1, None)
+    assert {line["replay"] for line in written.logs if "status" in line} == {"sales-1"}
+
+
 def test_an_order_id_that_was_used_for_another_order_goes_to_people(
     sales: ModuleType, table: Any, dead_letters: Queue, output: Read
 ) -> None:

@@ -104,3 +104,19 @@ def test_slow_api(aws: None) -> None:
         "slow_api", {**environment, "COURIER_TABLE_NAME": "courier", "HONOURS_IDEMPOTENCY_KEY": "true"}
     )
     assert call(function, sample("slow_api"))["statusCode"] == 201
+
+
+def test_dead_letters(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_REGION", "eu-west-1")
+    create_table("letters", "pk")
+    queue = Queue("dead-letters")
+    queue.send("{no order")
+    environment = {
+        "DEAD_LETTER_QUEUES": f"sales={queue.url}>https://queue.example",
+        "LETTER_TABLE_NAME": "letters",
+        "ALARM_TOPIC_ARN": boto3.client("sns").create_topic(Name="people")["TopicArn"],
+        "REDRIVE_COMMAND": "aws stepfunctions start-execution",
+        "STACK_NAME": "hub",
+        "LOG_GROUP_NAMES": "sales",
+    }
+    assert call(load_function("dead_letters", environment), sample("dead_letters")) == {"sales": 1}

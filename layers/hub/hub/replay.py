@@ -36,7 +36,7 @@ def read_rules(text: str) -> dict[str, str]:
     >>> read_rules("sales=arn:aws:events:eu-west-1:123456789012:rule/hub/sales")["sales"][:19]
     'arn:aws:events:eu-w'
     """
-    return dict(entry.strip().split("=", 1) for entry in text.split(","))
+    return dict(entry.strip().split("=", 1) for entry in text.split(",") if entry.strip())
 
 
 def read_window(given: Any, rules: Mapping[str, str], *, retention_days: float, now: datetime) -> Window:

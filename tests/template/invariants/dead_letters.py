@@ -211,7 +211,7 @@ def redrive_leads_back(stack: Stack, queue: str) -> Iterator[str]:
     """
     letters = str(_dead_letter_queue_of(stack, queue))
     for function, told in _functions_for_letters(stack).items():
-        entries = [entry["Fn::Sub"] for entry in told["Fn::Join"][1]]
+        entries = [entry["Fn::Sub"] for entry in told["Fn::Join"][1] if entry]
         if not any(entry.endswith(f"=${{{letters}}}>${{{queue}}}") for entry in entries):
             yield f"is not where {function} sends the letters of {letters}: its entry must end with >${{{queue}}}"
     roles = [logical_id(stack.properties(function)["Role"]) for function in _functions_for_letters(stack)]
