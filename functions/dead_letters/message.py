@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from hub.dead_letters import PERMANENT, Home, Letter
+from hub.dead_letters import Home, Letter
 from hub.insights import story_link
 
 # A message may have 256 KB ("Publish", SNS API reference). With these it has less, whatever the letters hold.
@@ -109,7 +109,7 @@ def _advice(home: Home, letters: Sequence[Letter], reader: Reader) -> Iterator[s
     if not home.source:
         yield f"How to put it right: docs/dead-letters.md, {home.name}"
         return
-    if any(letter.outcome in PERMANENT for letter in letters):
+    if any(letter.refused_for_good for letter in letters):
         yield "What was refused for good is refused again, unless what was wrong has been corrected."
     yield f"Send again: make redrive QUEUE={home.name} STACK={reader.stack}"
     yield f"or: {reader.redrive_command} --input '{json.dumps({'queue': home.name})}'"

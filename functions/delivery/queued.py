@@ -31,7 +31,7 @@ from hub.instrument import LambdaContext, in_parallel, logger, record_status
 from hub.measures import CALLS, COURIER_FAILURE, DELIVERY_DELAY, PACE
 from hub.outcomes import Outcome
 from hub.pacer import Pacer
-from hub.queues import DeadLetterQueue, Message, batch_response, messages
+from hub.queues import GIVEN_UP, DeadLetterQueue, Message, batch_response, messages
 from once import OnceCourier
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ class QueuedDelivery:
         answer, receives = attempt.answer, attempt.message.receive_count
         age = time.time() - int(attempt.message.first_received_at) / 1000
         if answer.outcome.goes_back and is_last(receives=receives, maximum_receives=self._maximum_receives, age=age):
-            reason = f"given up after {receives} receives; last: {answer.outcome}, {answer.reason}"
+            reason = f"{GIVEN_UP} {receives} receives; last: {answer.outcome}, {answer.reason}"
             attempt.answer = replace(answer, outcome=Outcome.PERMANENT, reason=reason)
 
     def _count(self, attempts: Sequence[Attempt]) -> None:

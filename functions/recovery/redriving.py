@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from botocore.exceptions import ClientError
 
 from hub import circuit
-from hub.dead_letters import BY_TARGET, PERMANENT, Home, Letter, Look, Redriven, count, read_letter
+from hub.dead_letters import BY_TARGET, Home, Letter, Look, Redriven, count, read_letter
 from hub.instrument import logger
 from hub.queues import REDRIVEN
 from hub.redrive import Plan, failed_again
@@ -187,7 +187,7 @@ class Redriving:
             for message, letter, destination in chosen:
                 self._send_again(look, message, letter, destination, execution, plan.delay(step.moved))
                 step.moved += 1
-                step.for_good += letter.outcome in PERMANENT
+                step.for_good += letter.refused_for_good
         step.exhausted = look.exhausted and later == 0
 
     def _destination(self, home: Home, letter: Letter) -> str | None:

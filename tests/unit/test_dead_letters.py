@@ -93,6 +93,19 @@ def test_any_letter_can_be_read(body: str, attributes: dict[str, str], system: d
     assert letter.tries is not None
 
 
+@pytest.mark.parametrize(
+    ("told", "for_good"),
+    [
+        ({}, True),
+        ({"outcome": "poison"}, True),
+        ({"reason": "given up after 100 receives; last: unhealthy, HTTP 500"}, False),
+        ({"outcome": "undelivered"}, False),
+    ],
+)
+def test_what_was_only_given_up_was_not_refused_for_good(told: dict[str, str], for_good: bool) -> None:
+    assert read_letter(a_letter(attributes=HUB | told)).refused_for_good is for_good
+
+
 def test_it_is_visible_how_often_a_letter_was_sent_again() -> None:
     again = Redriven(2, "2026-11-21T10:00:00+00:00", "execution-1")
     assert read_letter(a_letter(attributes={"redriven": again.encode()})).redriven == again

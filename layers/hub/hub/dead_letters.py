@@ -19,7 +19,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 from hub.instrument import logger
-from hub.queues import REDRIVEN
+from hub.queues import GIVEN_UP, REDRIVEN
 from hub.redaction import private_texts, redact, redact_text
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from mypy_boto3_sqs.type_defs import MessageTypeDef
 
 NO_REASON = "unknown: no reason was recorded; SQS moved it after the queue's last receive"
-PERMANENT = {"permanent", "poison"}
-"""Outcomes that sending again does not change, unless what was wrong has been corrected."""
-
 BY_TARGET = "*"
 
 
@@ -126,6 +123,11 @@ class Letter:
     def cause(self) -> str:
         """Outcome and reason: what letters are counted by, and what ``only_reason`` is looked for in."""
         return f"{self.outcome}: {self.reason}"
+
+    @property
+    def refused_for_good(self) -> bool:
+        """Whether it dies again unless what was wrong has been corrected."""
+        return self.outcome in ("permanent", "poison") and not self.reason.startswith(GIVEN_UP)
 
     @property
     def shown(self) -> str:

@@ -19,6 +19,9 @@ _MAXIMUM_ATTRIBUTE_CHARACTERS = 1024
 REDRIVEN = "redriven"
 """The attribute with which a message says that it was dead before; ``hub.dead_letters`` reads and writes it."""
 
+GIVEN_UP = "given up after"
+"""How the reason begins of an order that was never refused, and only tried often enough."""
+
 # The characters that SQS does not take ("SendMessage", SQS API reference).
 _NOT_FOR_SQS = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
