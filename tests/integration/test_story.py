@@ -223,7 +223,7 @@ def test_the_story_query_shows_every_service(logs: dict[str, dict[str, list[insi
     text, rows = query(logs, variant, "StoryQuery")
     [correlation_id, *_] = [row["correlation_id"] for row in rows if row.get("message") == "courier call"]
     shown = insights.run(text, rows, {"correlation_id": correlation_id})
-    assert {row["service"] for row in shown} == {"api", "notification", "delivery", "sales", "slow-api"}
+    assert {row["service"] for row in shown} == {"api", "notification", "delivery", "sales", "sales-export", "slow-api"}
     assert [row["@timestamp"] for row in shown] == sorted(row["@timestamp"] for row in shown)
     assert {row["correlation_id"] for row in shown} == {correlation_id}
 
