@@ -127,11 +127,10 @@ def show_letters(homes: dict[str, Home], stack: str) -> int:
             letters = [read_letter(message) for message in look_at(sqs, home)]
             _add_rows(table, home, total, letters)
             if letters:
-                again = f"make redrive QUEUE={home.name} STACK={stack}"
-                ways += [f"{home.name:<12} {again if home.source else 'docs/dead-letters.md'}"]
+                ways += [f"{home.name:<12} {home.way(stack)}"]
     console.print(table)
     if ways:
-        console.print("\nSend them again, when the cause is mended:")
+        console.print("\nPut them right, when the cause is mended:")
         for way in ways:
             console.print(f"  {way}", markup=False, soft_wrap=True)
     return 0

@@ -107,11 +107,11 @@ def _facts(letter: Letter, story: str | None) -> Iterator[str]:
 
 def _advice(home: Home, letters: Sequence[Letter], reader: Reader) -> Iterator[str]:
     if not home.source:
-        yield f"How to put it right: docs/dead-letters.md, {home.name}"
+        yield f"How to put it right: {home.way(reader.stack)}"
         return
     if any(letter.refused_for_good for letter in letters):
         yield "What was refused for good is refused again, unless what was wrong has been corrected."
-    yield f"Send again: make redrive QUEUE={home.name} STACK={reader.stack}"
+    yield f"Send again: {home.way(reader.stack)}"
     yield f"or: {reader.redrive_command} --input '{json.dumps({'queue': home.name})}'"
     yield "What else can be done: docs/dead-letters.md"
 

@@ -348,6 +348,14 @@ FAULTS = [
         ),
     ),
     fault(
+        "letters with a make target that does not exist",
+        "dead_letter_queue_has_a_way_out",
+        put(
+            f"{R}/DeadLettersFunction/Properties/Environment/Variables/DEAD_LETTER_QUEUES/Fn::Join/1/3",
+            {"Fn::Sub": "sales-export=${SalesExportDeadLetterQueue}!export-again"},
+        ),
+    ),
+    fault(
         "redrive that may not send",
         "redrive_leads_back",
         drop(f"{R}/RecoveryRole/{STATEMENTS}/1/Resource/0"),

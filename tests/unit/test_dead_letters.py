@@ -114,15 +114,28 @@ def test_it_is_visible_how_often_a_letter_was_sent_again() -> None:
 
 
 def test_homes_are_read_from_a_setting() -> None:
-    homes = read_homes("sales=https://q/dead>https://q/sales, event-bus=https://q/bus>*,stream=https://q/stream,")
-    assert [(home.name, home.url, home.source) for home in homes.values()] == [
-        ("sales", "https://q/dead", "https://q/sales"),
-        ("event-bus", "https://q/bus", "*"),
-        ("stream", "https://q/stream", ""),
+    homes = read_homes(
+        "sales=https://q/dead>https://q/sales, event-bus=https://q/bus>*,stream=https://q/stream!mend,old=https://q/old,"
+    )
+    assert [(home.name, home.url, home.source, home.way("hub")) for home in homes.values()] == [
+        ("sales", "https://q/dead", "https://q/sales", "make redrive QUEUE=sales STACK=hub"),
+        ("event-bus", "https://q/bus", "*", "make redrive QUEUE=event-bus STACK=hub"),
+        ("stream", "https://q/stream", "", "make mend STACK=hub"),
+        ("old", "https://q/old", "", "docs/dead-letters.md, old"),
     ]
 
 
-@pytest.mark.parametrize("text", ["sales", "=https://q", "sales=>https://q/sales", "a=https://q,a=https://r"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sales",
+        "=https://q",
+        "sales=>https://q/sales",
+        "a=https://q,a=https://r",
+        "a=!mend",
+        "a=https://q!mend>https://r",
+    ],
+)
 def test_a_malformed_setting_names_its_entry(text: str) -> None:
     with pytest.raises(ValueError, match="DEAD_LETTER_QUEUES has '"):
         read_homes(text)

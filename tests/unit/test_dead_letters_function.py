@@ -14,7 +14,7 @@ import pytest
 from hub.dead_letters import Look
 from tests.unit.aws import REGION, AwsErrors, Queue, create_table
 from tests.unit.lambda_functions import call, load_function
-from tests.unit.letters import EVENT_BUS, HUB, an_ingest_letter
+from tests.unit.letters import EVENT_BUS, HUB, STREAM, an_ingest_letter
 from tests.unit.orders import CORRELATION_ID, PRIVATE, an_envelope, an_order
 from tests.unit.output import Output
 
@@ -52,7 +52,7 @@ def notifier(aws: None, monkeypatch: pytest.MonkeyPatch) -> Notifier:
     sns = boto3.client("sns")
     topic = sns.create_topic(Name="people")["TopicArn"]
     sns.subscribe(TopicArn=topic, Protocol="sqs", Endpoint=f"arn:aws:sqs:{REGION}:{ACCOUNT}:people")
-    ways = {"delivery": ">https://q/delivery", "event-bus": ">*", "stream": ""}
+    ways = {"delivery": ">https://q/delivery", "event-bus": ">*", "stream": "!export-replay"}
     return Notifier(
         queues,
         people,
@@ -122,15 +122,16 @@ def test_many_are_counted_by_reason_with_a_few_samples(notifier: Notifier) -> No
 
 
 def test_letters_of_each_kind_say_where_they_go(notifier: Notifier) -> None:
-    body, attributes = an_ingest_letter()
     notifier.queues["event-bus"].send(json.dumps(an_envelope()), attributes=EVENT_BUS)
-    notifier.queues["stream"].send(body, attributes=attributes)
+    notifier.queues["stream"].send(json.dumps(STREAM))
+    notifier.queues["delivery"].send(*an_ingest_letter()[:1], attributes=an_ingest_letter()[1])
     notifier.look()
     texts = {subject.rpartition(" ")[2]: text for subject, text in notifier.told()}
     assert f"Target: {EVENT_BUS['TARGET_ARN']}" in texts["event-bus"]
     assert "make redrive QUEUE=event-bus" in texts["event-bus"]
-    assert "no reason was recorded" in texts["stream"]
-    assert "How to put it right: docs/dead-letters.md, stream" in texts["stream"]
+    assert "no reason was recorded" in texts["delivery"]
+    assert "Reason: failed: RetryAttemptsExhausted" in texts["stream"]
+    assert "How to put it right: make export-replay STACK=hub-1" in texts["stream"]
     assert "make redrive" not in texts["stream"]
 
 

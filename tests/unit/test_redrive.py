@@ -16,7 +16,7 @@ from hub.replay import InvalidReplay, read_rules, read_window, replay_name
 from tests.unit.letters import HUB, a_letter
 from tests.unit.orders import RECEIVED_AT
 
-HOMES = read_homes("delivery=https://q/dead>https://q/delivery,stream=https://q/stream")
+HOMES = read_homes("delivery=https://q/dead>https://q/delivery,stream=https://q/stream!export-replay")
 RATES = st.floats(min_value=0.1, max_value=20.0)
 
 
@@ -35,7 +35,7 @@ def test_a_plan_is_read_and_written() -> None:
         ({}, "queue must be one of delivery"),
         ({"queue": ["delivery"]}, "queue must be one of delivery"),
         ({"queue": "sales"}, "queue must be one of delivery"),
-        ({"queue": "stream"}, "queue stream has no queue to go back to"),
+        ({"queue": "stream"}, "queue stream has no queue to go back to; what puts it right: make export-replay"),
         ({"queue": "delivery", "speed": 3}, "speed is no field"),
         ({"queue": "delivery", "rate": 0}, "rate must be a number from 0.1 to 20"),
         ({"queue": "delivery", "rate": 21}, "rate must be a number from 0.1 to 20"),

@@ -42,17 +42,33 @@ class Home:
     url: str
     source: str = ""
     """The URL of the queue to which its letters go back: ``*`` for the one that each letter names, empty for none."""
+    target: str = ""
+    """The make target that puts right what has no queue to go back to; empty for none."""
+
+    def way(self, stack: str) -> str:
+        """Return what people do to put its letters right, best a command for them to copy.
+
+        Args:
+            stack: The stack's name.
+        """
+        if self.source:
+            return f"make redrive QUEUE={self.name} STACK={stack}"
+        if self.target:
+            return f"make {self.target} STACK={stack}"
+        return f"docs/dead-letters.md, {self.name}"
 
 
 def read_homes(text: str) -> dict[str, Home]:
     """Read the setting ``DEAD_LETTER_QUEUES``: the stack's dead-letter queues, by name.
 
-    >>> read_homes("sales=https://q/sales-dead>https://q/sales,stream=https://q/stream-dead")["sales"].source
-    'https://q/sales'
+    >>> homes = read_homes("sales=https://q/sales-dead>https://q/sales,stream=https://q/stream-dead!export-replay")
+    >>> homes["sales"].source, homes["stream"].way("hub")
+    ('https://q/sales', 'make export-replay STACK=hub')
 
     Args:
         text: ``name=url>source`` for each queue, with commas between. A source ``*`` is the target that EventBridge
-            names in each letter; without ``>`` there is nowhere to send the letters back to.
+            names in each letter. ``name=url!target`` where the letters go back to no queue, and a make target puts them
+            right.
 
     Raises:
         ValueError: Naming the entry that is not of this form, or that has a name for the second time.
@@ -60,12 +76,14 @@ def read_homes(text: str) -> dict[str, Home]:
     homes: dict[str, Home] = {}
     for entry in filter(None, (part.strip() for part in text.split(","))):
         name, equals, urls = entry.partition("=")
-        url, _, source = urls.partition(">")
-        if not (name and equals and url) or name in homes:
+        rest, _, source = urls.partition(">")
+        url, _, target = rest.partition("!")
+        if not (name and equals and url) or (source and target) or name in homes:
             raise ValueError(
-                f"DEAD_LETTER_QUEUES has {entry!r}; each must be name=url or name=url>source, and one only"
+                f"DEAD_LETTER_QUEUES has {entry!r}; each must be name=url, name=url>source or name=url!target, "
+                "and one only"
             )
-        homes[name] = Home(name, url, source)
+        homes[name] = Home(name, url, source, target)
     return homes
 
 

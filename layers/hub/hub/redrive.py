@@ -79,7 +79,7 @@ def read_plan(given: Any, homes: Mapping[str, Home]) -> Plan:
     if not isinstance(queue, str) or queue not in homes:
         raise InvalidPlan(f"queue must be one of {', '.join(ways_back)}")
     if queue not in ways_back:
-        raise InvalidPlan(f"queue {queue} has no queue to go back to: docs/dead-letters.md says how to put it right")
+        raise InvalidPlan(f"queue {queue} has no queue to go back to; what puts it right: {homes[queue].way('…')}")
     if not _is_number(rate) or not LEAST_RATE <= rate <= MOST_RATE:
         raise InvalidPlan(f"rate must be a number from {LEAST_RATE:g} to {MOST_RATE:g}, in letters a second")
     if not isinstance(only_reason, str) or len(only_reason) > _MOST_REASON_CHARACTERS:

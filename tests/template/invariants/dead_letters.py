@@ -10,7 +10,7 @@ from tests.template.invariants.encryption import statements_about
 from tests.template.invariants.invariant import invariant, of
 from tests.template.invariants.permissions import actions_on
 from tests.template.invariants.timing import FOURTEEN_DAYS
-from tests.template.translated import Stack, as_list, logical_id, references
+from tests.template.translated import ROOT, Stack, as_list, logical_id, references
 
 ON_PURPOSE = "FlowControl=disabled is the published first build, which loses orders; it is there to be compared"
 EVENT_INVOKERS = {"events.amazonaws.com", "sns.amazonaws.com", "s3.amazonaws.com", "iot.amazonaws.com"}
@@ -220,6 +220,23 @@ def redrive_leads_back(stack: Stack, queue: str) -> Iterator[str]:
         for role in roles
     ):
         yield f"gets nothing back: no function may both delete from {letters} and send to it"
+
+
+@invariant(dead_letter_queues)
+def dead_letter_queue_has_a_way_out(stack: Stack, queue: str) -> Iterator[str]:
+    """A message about a dead letter that names no command leaves whoever is on call alone with it.
+
+    What goes back to no queue (>queue) names the make target that puts it right (!target).
+    """
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    for function, told in _functions_for_letters(stack).items():
+        for entry in (entry["Fn::Sub"] for entry in told["Fn::Join"][1] if entry):
+            if (
+                f"${{{queue}}}" in entry.partition(">")[0]
+                and ">" not in entry
+                and entry.partition("!")[2] not in targets
+            ):
+                yield f"has an entry in {function} without a way out: no >queue, and no !target of the Makefile"
 
 
 def _dead_letter_queue_of(stack: Stack, queue: str) -> str | None:
