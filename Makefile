@@ -135,7 +135,7 @@ replay: $(TOOLS) ## Replay the archive to one consumer: make replay RULE=sales F
 ##@ The sales export (on AWS, or on this machine with AWS_ENDPOINT_URL)
 
 export-replay: $(TOOLS) ## Show what the export gave up: make export-replay [REPLAY=yes] [ORDER=id] [STACK=event-hub]
-	@PYTHONPATH=layers/hub python -m local.sales_export --stack $(or $(STACK),event-hub) \
+	@python -m local.sales_export --stack $(or $(STACK),event-hub) \
 		$(if $(ORDER),--order "$(ORDER)") $(if $(filter yes,$(REPLAY)),--replay)
 
 ##@ Run on AWS

@@ -1,9 +1,3 @@
 """Sends the published load to a deployed stack, and counts at the far end what became of it."""
 
-import sys
-from pathlib import Path
-
-# The layer is on the path of the functions, not of this repository's tools, which share its rules.
-_LAYER = str(Path(__file__).parents[1] / "layers" / "hub")
-if _LAYER not in sys.path:
-    sys.path.append(_LAYER)
+import local  # noqa: F401 (puts the layer on the path, whose rules these tools share)

@@ -16,6 +16,7 @@ from loadtest.artillery import ArtilleryError
 from loadtest.profiles import Scale
 from loadtest.progress import Board
 from loadtest.run import Limits, run
+from local.deployed import StackNotFoundError
 from local.stack import StackError
 
 console = Console(highlight=False)
@@ -26,7 +27,7 @@ def main() -> int:
     arguments = parse()
     try:
         return int(arguments.command(arguments))
-    except (ArtilleryError, StackError, target.StackNotFoundError) as error:
+    except (ArtilleryError, StackError, StackNotFoundError) as error:
         console.print(f"[red]{escape(str(error))}[/red]")
         return 2
     except KeyboardInterrupt:

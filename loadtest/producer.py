@@ -31,7 +31,8 @@ from rich.table import Table
 from hub.outcomes import parse_retry_after
 from loadtest.orders import Order, OrdersError, made_up_orders, read_orders
 from loadtest.politeness import Patience, Turn, decide
-from loadtest.target import CloudFormationStack, StackNotFoundError
+from loadtest.target import CloudFormationStack
+from local.deployed import StackNotFoundError
 
 CALL_S = 15.0
 """Seconds that a call may take: longer than the API waits for its queue (10 s), so that its answer is heard."""

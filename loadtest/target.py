@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import ClientError
 
 from loadtest.ledger import order_id_in
+from local.deployed import StackNotFoundError, stack_outputs
 
 FUNCTIONS = ("Notification", "Delivery", "Sales")
 """The hub's own functions, by the prefix of their outputs; the courier simulator is not the hub."""
@@ -42,10 +42,6 @@ class DeployedStack(Protocol):
         """Read the value of the API key whose identifier the stack gives in `output`."""
 
 
-class StackNotFoundError(RuntimeError):
-    """There is no such stack, or it is not this application's; the message says what to do."""
-
-
 @dataclass
 class CloudFormationStack:
     """A stack in the account, Region and endpoint that boto3 finds in its environment."""
@@ -58,24 +54,14 @@ class CloudFormationStack:
         """Read the stack's outputs.
 
         Raises:
-            StackNotFoundError: If there is no such stack, or it takes no orders.
+            StackNotFoundError: There is no such stack, or it takes no made-up orders.
         """
-        stack = cls(name)
-        try:
-            [described] = stack.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
-        except ClientError as error:
-            raise StackNotFoundError(
-                f"cannot read stack {name}: {error}. Deploy it first (`make deploy`, or `make up` "
-                "for this machine), and set AWS_ENDPOINT_URL if it is not on AWS."
-            ) from None
-        stack.outputs = {o["OutputKey"]: o["OutputValue"] for o in described.get("Outputs", [])}
-        if "OrdersUrl" not in stack.outputs:
-            raise StackNotFoundError(f"stack {name} has no output OrdersUrl: it is not an event hub")
-        if "CourierTableName" not in stack.outputs:
+        outputs = stack_outputs(name, "OrdersUrl", otherwise="it is not an event hub")
+        if "CourierTableName" not in outputs:
             raise StackNotFoundError(
                 f"stack {name} delivers to a real courier; made-up orders are for one with DeploySimulator=true"
             )
-        return stack
+        return cls(name, outputs)
 
     def client(self, service: str) -> Any:
         """Return a boto3 client that waits its turn when the account's API limits are reached."""

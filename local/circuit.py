@@ -17,23 +17,23 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.markup import escape
 
-ITEM_KEY = "circuit#courier"
+from hub.circuit import ITEM_KEY
+from local.deployed import StackNotFoundError, stack_outputs
+
 console = Console(highlight=False)
-
-
-class CircuitError(RuntimeError):
-    """The stack has no circuit breaker; the message says what to do."""
 
 
 def main() -> int:
     """Run one command. Returns the exit status."""
     arguments = parse()
     try:
-        outputs = stack_outputs(arguments.stack)
+        outputs = stack_outputs(
+            arguments.stack, "CircuitBreakerArn", otherwise="it has no circuit breaker, with FlowControl=disabled"
+        )
         if arguments.action == "status":
             return show(outputs)
         return start(outputs, arguments.action, arguments.reason)
-    except (CircuitError, ClientError, BotoCoreError) as error:
+    except (StackNotFoundError, ClientError, BotoCoreError) as error:
         console.print(f"[red]{escape(str(error))}[/red]")
         return 1
 
@@ -59,19 +59,6 @@ def _reason(text: str) -> str:
     if not text.strip():
         raise argparse.ArgumentTypeError("say why")
     return text.strip()
-
-
-def stack_outputs(stack: str) -> dict[str, str]:
-    """Read the outputs of a stack.
-
-    Raises:
-        CircuitError: It has no circuit breaker.
-    """
-    [described] = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
-    if "CircuitBreakerArn" not in outputs:
-        raise CircuitError(f"stack {stack} has no circuit breaker: it is deployed with FlowControl=disabled")
-    return outputs
 
 
 def read_item(outputs: dict[str, str], client: Any = None) -> dict[str, str]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import re
 import sys
 import time
 from collections import Counter
@@ -22,10 +21,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from local.stack import ROOT
+from local.deployed import StackNotFoundError, stack_outputs
+from local.durations import read_duration, show_duration
 
 # The layer's package reads letters here exactly as it does in the functions. Its logger is not for a terminal.
-sys.path.insert(0, str(ROOT / "layers" / "hub"))
 os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
 os.environ.setdefault("POWERTOOLS_TRACE_DISABLED", "true")
 
@@ -34,27 +33,25 @@ from hub.redrive import DEFAULT_RATE, InvalidPlan, read_plan
 from hub.replay import InvalidReplay, read_rules, read_window
 
 MOST_LETTERS = 1000
-_AGO = re.compile(r"-(\d+)([mhd])")
-_UNITS = {"m": "minutes", "h": "hours", "d": "days"}
 console = Console(highlight=False)
 
 
-class RecoveryError(RuntimeError):
-    """It cannot be done; the message says what to do instead."""
+class ExecutionError(RuntimeError):
+    """The state machine did not come to its end; the message says why."""
 
 
 def main() -> int:
     """Run one command. Returns the exit status: 0 when it was done, 1 when it was not, 2 for a mistyped command."""
     arguments = parse()
     try:
-        outputs = stack_outputs(arguments.stack)
+        outputs = stack_outputs(arguments.stack, "RedriveArn", "ReplayArn", "RecoveryFunctionName", "LetterTableName")
         variables = read_variables(outputs)
         if arguments.action == "letters":
             return show_letters(read_homes(variables["DEAD_LETTER_QUEUES"]), arguments.stack)
         if arguments.action == "redrive":
             return redrive(outputs, variables, arguments)
         return replay(outputs, variables, arguments)
-    except (RecoveryError, InvalidPlan, InvalidReplay, ClientError, BotoCoreError) as error:
+    except (StackNotFoundError, ExecutionError, InvalidPlan, InvalidReplay, ClientError, BotoCoreError) as error:
         console.print(f"[red]{escape(str(error))}[/red]")
         return 1
     except KeyboardInterrupt:
@@ -85,23 +82,10 @@ def parse() -> argparse.Namespace:
 
 def _moment(text: str) -> str:
     """Read a time, or how long ago it was."""
-    if text == "now" or (ago := _AGO.fullmatch(text)):
-        past = timedelta() if text == "now" else timedelta(**{_UNITS[ago[2]]: int(ago[1])})  # type: ignore[index]
-        return f"{datetime.now(UTC) - past:%Y-%m-%dT%H:%M:%SZ}"
-    return text
-
-
-def stack_outputs(stack: str) -> dict[str, str]:
-    """Read the outputs of a stack.
-
-    Raises:
-        RecoveryError: It is no stack of this template, or an older one.
-    """
-    [described] = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
-    if "RedriveArn" not in outputs:
-        raise RecoveryError(f"stack {stack} has no redrive: deploy this template, or name another stack with STACK=")
-    return outputs
+    if text != "now" and not text.startswith("-"):
+        return text
+    ago = timedelta() if text == "now" else read_duration(text[1:])
+    return f"{datetime.now(UTC) - ago:%Y-%m-%dT%H:%M:%SZ}"
 
 
 def read_variables(outputs: dict[str, str]) -> dict[str, str]:
@@ -156,20 +140,11 @@ def _add_rows(table: Table, home: Home, total: int, letters: list[Letter]) -> No
             all_of_them,
             f"{number:,}",
             escape(cause[:200]) + again,
-            age(datetime.now(UTC) - oldest.sent_at),
+            show_duration(datetime.now(UTC) - oldest.sent_at),
             escape(oldest.correlation_id or "unknown"),
         )
     if total > len(letters):
         table.add_row("", "", "", f"[dim]the first {len(letters):,} are counted by reason[/dim]", "", "")
-
-
-def age(time_passed: timedelta) -> str:
-    """Say how long ago something was, in its largest unit."""
-    seconds = max(0, int(time_passed.total_seconds()))
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60)):
-        if seconds >= 2 * length:
-            return f"{seconds // length} {unit}"
-    return f"{seconds} s"
 
 
 # ------------------------------------------------------------------------------------------ redrive and replay
@@ -218,7 +193,7 @@ def run(machine: str, given: dict[str, Any], progress: Any) -> int:
             time.sleep(1)
     if described["status"] != "SUCCEEDED":
         why = described.get("cause") or described["status"]
-        raise RecoveryError(f"{described.get('error', described['status'])}: {why}")
+        raise ExecutionError(f"{described.get('error', described['status'])}: {why}")
     report = json.loads(described["output"])
     console.print(f"{datetime.now(UTC):%H:%M:%S} [bold]{escape(report.pop('result'))}[/bold]: {escape(report['why'])}")
     for name, label in LABELS.items():

@@ -28,9 +28,13 @@ from rich.console import Console
 from rich.markup import escape
 
 from hub.redaction import redact
+from local.deployed import StackNotFoundError, stack_outputs
 
 NEEDED_OUTPUTS = (
-    *("SalesExportDeadLetterQueueUrl", "SalesExportFunctionName", "SalesExportLogGroupName", "SalesTableName"),
+    "SalesExportDeadLetterQueueUrl",
+    "SalesExportFunctionName",
+    "SalesExportLogGroupName",
+    "SalesTableName",
 )
 SECONDS_TO_WORK = 300
 """How long nobody else sees the messages that are being worked on."""
@@ -86,14 +90,11 @@ class SalesExport:
         stack: Name of the CloudFormation stack.
 
     Raises:
-        ExportError: The stack has no sales export.
+        StackNotFoundError: There is no such stack, or it has no sales export.
     """
 
     def __init__(self, stack: str) -> None:
-        [described] = boto3.client("cloudformation").describe_stacks(StackName=stack)["Stacks"]
-        outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
-        if missing := [name for name in NEEDED_OUTPUTS if name not in outputs]:
-            raise ExportError(f"stack {stack} has no output {', '.join(missing)}: deploy this version of it first")
+        outputs = stack_outputs(stack, *NEEDED_OUTPUTS)
         self.queue, self.function, self.log_group, self.table = (outputs[name] for name in NEEDED_OUTPUTS)
         self.sqs, self.streams, self.logs = boto3.client("sqs"), boto3.client("dynamodbstreams"), boto3.client("logs")
         self.dynamodb = boto3.client("dynamodb")
@@ -223,13 +224,8 @@ def main() -> int:
         if arguments.order:
             return replay_orders(exporter, arguments.order, arguments.replay)
         return settle_letters(exporter, arguments.replay)
-    except ExportError as error:
+    except (StackNotFoundError, ExportError, ClientError, BotoCoreError) as error:
         console.print(f"[red]{escape(str(error))}[/red]")
-    except (ClientError, BotoCoreError) as error:
-        console.print(
-            f"[red]{escape(str(error).strip())}[/red]\nCheck STACK, your credentials and Region; for a stack on this "
-            "machine also AWS_ENDPOINT_URL, which make status prints."
-        )
     return 1
 
 

@@ -12,11 +12,3 @@
 template (``settings``) and from a table of what AWS is known to do (``constants``); its policies are the layer's own
 code, driven by the virtual clock.
 """
-
-import sys
-from pathlib import Path
-
-# The layer is on the path of the functions, not of this repository's tools.
-_LAYER = str(Path(__file__).parents[2] / "layers" / "hub")
-if _LAYER not in sys.path:
-    sys.path.append(_LAYER)

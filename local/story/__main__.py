@@ -22,13 +22,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from local.circuit import read_item
+from local.deployed import StackNotFoundError, stack_outputs
+from local.durations import read_duration, show_duration
 from local.story.search import LogGroups, search
 from local.story.timeline import Mark, Story, tell
 from local.story.verdict import State
 
 IDENTIFIER = re.compile(r"[A-Za-z0-9._-]{1,64}")
-SINCE = re.compile(r"(\d+(?:\.\d+)?)([smhd])")
-UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # A sign beside each colour, for those who do not see the colour.
 SIGNS = {Mark.GOOD: ("✓", "green"), Mark.BAD: ("✗", "red"), Mark.WAIT: ("↻", "yellow"), Mark.PLAIN: ("·", "default")}
 ENDS = {State.DELIVERED: Mark.GOOD, State.REPEATED: Mark.GOOD, State.WAITING: Mark.WAIT}
@@ -40,11 +40,8 @@ def main() -> int:
     arguments = parse()
     try:
         return run(arguments)
-    except (ClientError, BotoCoreError) as error:
-        console.print(
-            f"[red]{escape(str(error))}[/red]\nDeploy the stack first (`make deploy`, or `make up` for this machine), "
-            "name it (STACK=…), and set AWS_ENDPOINT_URL if it is not on AWS.",
-        )
+    except (StackNotFoundError, ClientError, BotoCoreError) as error:
+        console.print(f"[red]{escape(str(error))}[/red]")
         return 2
     except BrokenPipeError:  # whoever read the output has seen enough
         return 0
@@ -52,17 +49,17 @@ def main() -> int:
 
 def run(arguments: argparse.Namespace) -> int:
     """Tell the stories of an order. Returns 1 if there are none."""
-    stories = read(arguments.id, arguments.stack, arguments.since)
+    stories = read(arguments.id, arguments.stack, arguments.since.total_seconds())
     if arguments.json:
-        print(json.dumps([as_json(story) for story in stories], indent=2, ensure_ascii=False))
+        print(json.dumps([asdict(story) for story in stories], indent=2, ensure_ascii=False))
     else:
         for story in stories:
             show(story)
     if not stories:
         message = (
             f"Nothing is known of {arguments.id} in the logs of stack {arguments.stack} within the last "
-            f"{arguments.since / 3600:g} h. Look further back (SINCE=7d), check the id and the stack, and give lines "
-            "of the last seconds some more of them to arrive."
+            f"{show_duration(arguments.since)}. Look further back (SINCE=7d), check the id and the stack, and give "
+            "lines of the last seconds some more of them to arrive."
         )
         print(message, file=sys.stderr)
     return 0 if stories else 1
@@ -73,7 +70,9 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m local.story", description=__doc__)
     parser.add_argument("id", type=_identifier, help="correlation id or order id")
     parser.add_argument("--stack", default="event-hub", help="name of the CloudFormation stack (event-hub)")
-    parser.add_argument("--since", type=_seconds, default="24h", help="how far to look back, such as 90m or 7d (24h)")
+    parser.add_argument(
+        "--since", type=read_duration, default="24h", help="how far to look back, such as 90m or 7d (24h)"
+    )
     parser.add_argument("--json", action="store_true", help="for machines: one document with every step")
     return parser.parse_args()
 
@@ -84,22 +83,15 @@ def _identifier(text: str) -> str:
     return text
 
 
-def _seconds(text: str) -> float:
-    if not (found := SINCE.fullmatch(text)) or not float(found[1]):
-        raise argparse.ArgumentTypeError("say how far to look back as a number with s, m, h or d, such as 24h")
-    return float(found[1]) * UNITS[found[2]]
-
-
 def read(identifier: str, stack: str, since: float) -> list[Story]:
     """Read the stories of an order, one for each time that it was sent, oldest first.
 
     Raises:
-        botocore.exceptions.ClientError: There is no such stack, or its logs may not be read.
+        StackNotFoundError: There is no such stack.
+        botocore.exceptions.ClientError: Its logs may not be read.
     """
-    cloudformation = boto3.client("cloudformation")
-    [described] = cloudformation.describe_stacks(StackName=stack)["Stacks"]
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
-    pages = cloudformation.get_paginator("list_stack_resources").paginate(StackName=stack)
+    outputs = stack_outputs(stack)
+    pages = boto3.client("cloudformation").get_paginator("list_stack_resources").paginate(StackName=stack)
     names = {
         resource["LogicalResourceId"]: resource["PhysicalResourceId"]
         for page in pages
@@ -155,11 +147,6 @@ def show(story: Story) -> None:
     console.print(table)
     sign, colour = SIGNS[ENDS.get(story.verdict.state, Mark.BAD)]
     console.print(f"\n[{colour}]{sign} {escape(story.verdict.text)}[/{colour}]", soft_wrap=True)
-
-
-def as_json(story: Story) -> dict[str, object]:
-    """Give a story to machines: moments in epoch seconds."""
-    return asdict(story)
 
 
 if __name__ == "__main__":

@@ -277,7 +277,7 @@ def test_a_stack_that_is_not_there_is_told_with_what_to_check(world: World, run:
     world.errors.refuse("DescribeStacks", "ValidationError")
     status, shown = run()
     assert status == 1
-    assert "Check STACK, your credentials and Region" in shown
+    assert "check your credentials and Region" in shown
 
 
 def test_an_empty_queue_is_told(run: Run) -> None:

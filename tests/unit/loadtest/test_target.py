@@ -11,7 +11,8 @@ import pytest
 from botocore.stub import Stubber
 
 from loadtest import logs, target
-from loadtest.target import CloudFormationStack, CourierEntry, StackNotFoundError
+from loadtest.target import CloudFormationStack, CourierEntry
+from local.deployed import StackNotFoundError
 from tests.unit.aws import REGION, Queue
 
 
@@ -28,7 +29,7 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Stubber]]:
         for service in ("cloudformation", "apigateway")
     }
     stubbers = {service: Stubber(client) for service, client in clients.items()}
-    monkeypatch.setattr(CloudFormationStack, "client", lambda _self, service: clients[service])
+    monkeypatch.setattr(boto3, "client", lambda service, **_options: clients[service])
     with stubbers["cloudformation"], stubbers["apigateway"]:
         yield stubbers
     for stubber in stubbers.values():
