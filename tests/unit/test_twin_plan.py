@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from rich.console import Console
 
+from loadtest.twin import advice
 from loadtest.twin import plan as sizing
 from loadtest.twin.__main__ import main
 from loadtest.twin.constants import Platform
@@ -175,6 +177,13 @@ def test_a_question_that_makes_no_sense_is_answered_with_the_rule(
 ) -> None:
     assert main(["plan", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_names_of_settings_are_whole_on_a_narrow_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    """People copy them into template.yaml."""
+    console = Console(width=80)
+    advice.show(console, planned(6.0))
+    assert "Seconds.Delivery.VisibilityTimeout " in capsys.readouterr().out
 
 
 def test_it_answers_in_words_and_in_json(capsys: pytest.CaptureFixture[str]) -> None:
