@@ -147,7 +147,7 @@ def compare(arguments: argparse.Namespace) -> int:
         console.print(f"{calibrate.record(arguments.record)} runs of the local stack are recorded")
     grid = Table(title="The twin against what was measured, and promised", title_justify="left")
     for heading in ("against", "figure", "measured", "twin", "deviation", "bounds", ""):
-        grid.add_column(heading, justify="left" if heading in ("against", "figure", "") else "right")
+        grid.add_column(heading, justify="left" if heading in ("against", "figure", "") else "right", overflow="fold")
     met = True
     with console.status("simulating") as status:
         for check in calibrate.checks():

@@ -18,7 +18,7 @@ def show(console: Console, plan: Plan) -> None:
     )
     grid = Table(title="What to set", title_justify="left")
     for heading in ("setting", "value", "because"):
-        grid.add_column(heading, justify="right" if heading == "value" else "left")
+        grid.add_column(heading, justify="right" if heading == "value" else "left", no_wrap=heading == "setting")
     for setting in plan.settings:
         grid.add_row(setting.name, setting.value, setting.reason)
     console.print(grid)

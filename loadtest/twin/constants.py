@@ -12,9 +12,9 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 
-def fact(value: Any, source: str) -> Any:
-    """Make a field of a table: its value, and where it is from."""
-    return field(default=value, metadata={"source": source})
+def fact(value: Any, source: str, *, above_zero: bool = False) -> Any:
+    """Make a field of a table: its value, where it is from, and whether it makes no sense as 0 (a count never does)."""
+    return field(default=value, metadata={"source": source, "above_zero": above_zero or isinstance(value, int)})
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,10 @@ class Platform:
     async_retry_waits: tuple[float, ...] = fact(
         (60.0, 120.0), "Lambda developer guide, Error handling for asynchronous invocation: one minute, then two"
     )
-    async_throttle_wait_min: float = fact(1.0, "the same: throttles and system errors back off from 1 s")
-    async_throttle_wait_max: float = fact(300.0, "the same: to at most 5 minutes")
+    async_throttle_wait_min: float = fact(
+        1.0, "the same: throttles and system errors back off from 1 s", above_zero=True
+    )
+    async_throttle_wait_max: float = fact(300.0, "the same: to at most 5 minutes", above_zero=True)
     async_event_age: float = fact(21_600.0, "the same: an event is kept for up to 6 hours")
 
     # Event bus, gateway, tables
@@ -59,7 +61,9 @@ class Platform:
     settle_seconds: float = fact(0.04, "assumption: PutEvents and ChangeMessageVisibilityBatch at the end of a batch")
 
     # Alarms and the circuit breaker
-    alarm_evaluation: float = fact(10.0, "CloudWatch user guide, High-resolution alarms: evaluated every 10 s")
+    alarm_evaluation: float = fact(
+        10.0, "CloudWatch user guide, High-resolution alarms: evaluated every 10 s", above_zero=True
+    )
     metric_delay: float = fact(5.0, "assumption: from the log line to the metric (embedded metric format)")
     transition_seconds: float = fact(0.1, "Bite-Sized Serverless (2022): Step Functions Standard, synchronous, median")
 
@@ -117,22 +121,32 @@ def assume(given: Mapping[str, str]) -> Platform:
     """Return the platform with other values, given by name; several values of one are separated by commas.
 
     Raises:
-        ValueError: There is no such name, or a value is no number, 0 or more.
+        ValueError: There is no such name, or a value is not what its rule asks for; the message says which and why.
     """
-    defaults = vars(Platform())
+    known = {each.name: each for each in fields(Platform)}
     values: dict[str, Any] = {}
     for name, text in given.items():
-        if name not in defaults:
-            raise ValueError(f"there is nothing to assume about {name}; there is about {', '.join(defaults)}")
-        try:
-            numbers = tuple(float(part) for part in text.split(","))
-        except ValueError:
-            numbers = ()
-        if not numbers or not all(0 <= number < math.inf for number in numbers):
-            raise ValueError(f"{name} must be a number, 0 or more, not {text!r}")
-        kind = type(defaults[name])
-        values[name] = numbers if kind is tuple else kind(numbers[0])
+        if name not in known:
+            raise ValueError(f"there is nothing to assume about {name}; there is about {', '.join(known)}")
+        values[name] = _assumed(name, text, known[name].default, above_zero=known[name].metadata["above_zero"])
     return Platform(**values)
+
+
+def _assumed(name: str, text: str, default: Any, *, above_zero: bool) -> Any:
+    """Read another value for a fact, of the same kind as the one that it replaces."""
+    try:
+        numbers = tuple(float(part) for part in text.split(","))
+    except ValueError:
+        numbers = (math.nan,)
+    whole = isinstance(default, int)
+    several = isinstance(default, tuple)
+    allowed = all(
+        0 <= number < math.inf and not (above_zero and number == 0) and not (whole and number % 1) for number in numbers
+    )
+    if not allowed or (len(numbers) > 1 and not several):
+        rule = "a whole number, 1 or more" if whole else "a number above 0" if above_zero else "a number, 0 or more"
+        raise ValueError(f"{name} must be {rule}, not {text!r}")
+    return numbers if several else type(default)(numbers[0])
 
 
 def table(kind: type) -> list[tuple[str, Any, str]]:

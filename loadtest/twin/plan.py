@@ -20,7 +20,8 @@ from loadtest.twin.constants import Platform
 from loadtest.twin.model import simulate
 from loadtest.twin.result import Result
 from loadtest.twin.scenario import Scenario
-from loadtest.twin.settings import Deployment, deployment
+from loadtest.twin.settings import Deployment, SettingError, check, deployment
+from local.translated import template_yaml
 
 DAY_S = 86_400.0
 _VISIBILITY_FACTOR = 6
@@ -85,6 +86,11 @@ class Question:
         """Seconds that an answer takes on average."""
         return sum(self.latency) / 2
 
+    def late(self, timeout: float) -> float:
+        """Return the share of answers that take longer than a time-out in seconds."""
+        least, most = self.latency
+        return min(1.0, max(0.0, most - timeout) / (most - least)) if most > least else float(most > timeout)
+
     def last_answer(self, batch: int) -> float:
         """Return the mean time from a batch's first slot to its last answer, in seconds.
 
@@ -114,6 +120,16 @@ class Question:
             "SimulatorLatencyMin": f"{self.latency[0]:g}",
             "SimulatorLatencyMax": f"{self.latency[1]:g}",
         }
+
+
+ASKED: Mapping[str, str] = {
+    "CourierRate": "--courier-rate",
+    "CourierBurst": "--courier-burst",
+    "SimulatorFailureRate": "--failure-rate",
+    "SimulatorLatencyMin": "--courier-latency",
+    "SimulatorLatencyMax": "--courier-latency",
+}
+"""Parameters of the template that the question gives, and with which option."""
 
 
 @dataclass(frozen=True)
@@ -159,17 +175,27 @@ def plan(question: Question, given: Mapping[str, str], *, hours: float, seed: in
         seed: The same seed gives the same answer.
 
     Raises:
+        ValueError: No order came, a given parameter is part of the question, or no setting suits it.
         SettingError: A given parameter does not exist, or its value is not allowed.
     """
+    for name in given:
+        if option := ASKED.get(name):
+            raise ValueError(f"{name} is part of the question: give it with {option}, not with --set")
     template = deployment("flow-control", question.parameters() | dict(given))
     settings = advise(question, template, given)
     chosen = {setting.name: setting.value for setting in settings if setting.parameter}
+    try:
+        check(template_yaml(), chosen)
+    except SettingError as error:
+        raise SettingError(f"this load and this courier ask for more than the template allows: {error}") from None
     parameters = question.parameters() | chosen | dict(given)
     seconds = min(hours * 3600.0, MOST_ORDERS / question.orders)
     profile = Profile("plan", (Phase("steady", seconds, question.orders, question.orders),))
     result = simulate(
         Scenario("flow-control", profile, seed=seed, parameters=parameters, arrivals="poisson", horizon=seconds)
     )
+    if not result.accepted:
+        raise ValueError(f"in {seconds / 3600:g} h at {question.orders:g} orders a second none came: try more --hours")
     deployed = deployment("flow-control", parameters)
     expected = expect(question, deployed, result, seconds)
     return Plan(question, settings, warn(question, deployed), expected, result)
@@ -291,10 +317,11 @@ def _load(question: Question, deployed: Deployment) -> list[str]:
         growth = question.orders - question.capacity
         assert deployed.delivery_queue  # noqa: S101
         patience = min(deployed.delivery_queue.retention, MAXIMUM_AGE_SECONDS)
+        waits = f"{growth * 3600:,.0f} more orders wait with every hour" if use > 1 else "what waits goes on waiting"
         sentences = [
             f"Never drains: {question.orders:g} orders a second come, and the courier takes {question.capacity:g} at"
-            f" most; {growth * 3600:,.0f} more orders wait with every hour. Agree on"
-            f" {question.orders / (1 - question.failure_rate):.4g} calls a second or more with the courier."
+            f" most; {waits}. Agree on more than {question.orders / (1 - question.failure_rate):.4g} calls a second"
+            " with the courier."
         ]
         if use > 1:
             days = patience / (use - 1) / DAY_S
@@ -333,7 +360,8 @@ def _concurrency(question: Question, deployed: Deployment) -> list[str]:
     if cap * batch / question.rate > room:
         sentences.append(
             f"{cap} executions with batches of {batch} ask for slots of {cap * batch / question.rate:.0f} s, and a"
-            f" call must begin within {room:.0f} s: the other orders go back untried and use up receives."
+            f" call must begin within {room:.0f} s of the function's {deployed.delivery.timeout:g} s: the other orders"
+            " go back untried and use up receives."
         )
     return sentences
 
@@ -348,8 +376,8 @@ def _times(question: Question, deployed: Deployment) -> list[str]:
     if question.latency[1] >= deployed.courier.timeout:
         sentences.append(
             f"The courier may take {question.latency[1]:g} s and CourierTimeout is {deployed.courier.timeout:g} s:"
-            " what it took too late counts as failed and is sent again. Unless it honours Idempotency-Key, it delivers"
-            " twice."
+            f" {question.late(deployed.courier.timeout):.0%} of its answers come too late, count as failed, and the"
+            " orders are sent again. Unless it honours Idempotency-Key, it delivers twice."
         )
     return sentences
 
@@ -363,11 +391,12 @@ def _circuit(question: Question, deployed: Deployment) -> list[str]:
             f"The circuit cannot open: {calls:.3g} calls come in {circuit.window:g} s and CircuitMinimumCalls is"
             f" {circuit.minimum_calls}. Set a longer CircuitWindow, or a lower CircuitMinimumCalls."
         ]
-    by_chance = _tail(round(calls), circuit.failure_rate, question.failure_rate) * DAY_S / circuit.window
+    failing = 1 - (1 - question.failure_rate) * (1 - question.late(deployed.courier.timeout))
+    by_chance = _tail(round(calls), circuit.failure_rate, failing) * DAY_S / circuit.window
     if by_chance > 1 / 30:
         return [
             f"The circuit opens by chance {by_chance:.2g} times a day: of {calls:.0f} calls in {circuit.window:g} s,"
-            f" {question.failure_rate:.0%} fail on average and {circuit.failure_rate:.0%} at times. Raise"
+            f" {failing:.0%} fail on average and {circuit.failure_rate:.0%} at times. Raise"
             " CircuitFailureRate or CircuitWindow."
         ]
     return []

@@ -16,7 +16,7 @@ class Work:
     Args:
         functions: Each function, with what it was billed for.
         gateway_requests: Orders that the API took.
-        queue_requests: To all queues, long polls of idle mappings included.
+        queue_requests: To all queues; the empty receives of idle mappings are not counted.
         bus_events: Events that were put on the bus.
         table_writes: Write units of DynamoDB.
         table_reads: Read units of DynamoDB.

@@ -111,8 +111,6 @@ class Deployment:
     sales_mapping: MappingSettings
     direct_calls: int
     direct_waits: tuple[float, float]
-    rule_targets: int
-    """Targets of an order.notified."""
     saturating_orders: int
     """As many waiting orders mean that whatever limits delivery, it is not the load."""
     delivery_queue: QueueSettings | None = None
@@ -120,7 +118,6 @@ class Deployment:
     paced: bool = False
     circuit: CircuitSettings | None = None
     slow_api: FunctionSettings | None = None
-    circuit_function: FunctionSettings | None = None
 
 
 SATURATING_BATCHES = 2
@@ -192,7 +189,7 @@ def _read(stack: Stack, variant: str) -> Deployment:
     """Collect the numbers of a resolved template."""
     environment = _environment(stack, "DeliveryFunction")
     parameters = {name: str(value) for name, value in stack.parameters.items()}
-    batch_size, cap = int(parameters["DeliveryBatchSize"]), int(parameters["MaximumConcurrency"])
+    batch_size, cap = (_whole(parameters[name], name) for name in ("DeliveryBatchSize", "MaximumConcurrency"))
     common: dict[str, Any] = {
         "variant": variant,
         "ingest": _throttle(stack, "OrdersUsagePlan"),
@@ -206,7 +203,6 @@ def _read(stack: Stack, variant: str) -> Deployment:
         "sales_mapping": _mapping(stack, "SalesMapping"),
         "direct_calls": DIRECT_CALLS,
         "direct_waits": (float(environment["DIRECT_RETRY_WAIT_MIN"]), float(environment["DIRECT_RETRY_WAIT_MAX"])),
-        "rule_targets": _targets(stack, "order.notified"),
         "saturating_orders": SATURATING_BATCHES * cap * batch_size,
         "slow_api": _function(stack, "SlowApiFunction") if "SlowApiFunction" in stack.resources else None,
     }
@@ -217,11 +213,22 @@ def _read(stack: Stack, variant: str) -> Deployment:
             delivery_mapping=_mapping(stack, "DeliveryMapping"),
             paced=True,
             circuit=_circuit(stack),
-            circuit_function=_function(stack, "CircuitFunction"),
         )
     if variant == "plain-buffer":
         return Deployment(**common, **_plain_buffer(common["delivery"], common["ingest_queue"]))
     return Deployment(**common)
+
+
+def _whole(value: Any, name: str) -> int:
+    """Read a number that is to have no fraction.
+
+    Raises:
+        SettingError: It has one; the message gives the name of the parameter or property.
+    """
+    number = float(value)
+    if not number.is_integer():
+        raise SettingError(f"{name} must be a whole number, not {value}")
+    return int(number)
 
 
 def _plain_buffer(delivery: FunctionSettings, like: QueueSettings) -> dict[str, Any]:
@@ -249,7 +256,7 @@ def _function(stack: Stack, name: str) -> FunctionSettings:
         name,
         float(properties["Timeout"]),
         int(properties["MemorySize"]),
-        None if reserved is None else int(reserved),
+        None if reserved is None else _whole(reserved, "ReservedConcurrentExecutions"),
         retries,
         None if age is None else float(age),
         dead_letters,
@@ -276,9 +283,9 @@ def _mapping(stack: Stack, name: str) -> MappingSettings:
     properties = stack.properties(name)
     cap = properties.get("ScalingConfig", {}).get("MaximumConcurrency")
     return MappingSettings(
-        int(properties["BatchSize"]),
+        _whole(properties["BatchSize"], "BatchSize"),
         float(properties.get("MaximumBatchingWindowInSeconds", 0)),
-        None if cap is None else int(cap),
+        None if cap is None else _whole(cap, "MaximumConcurrency"),
     )
 
 
@@ -299,7 +306,7 @@ def _courier(stack: Stack, timeout: float) -> CourierSettings:
         timeout,
         float(simulator["FAILURE_RATE"]),
         (float(simulator["LATENCY_MIN"]), float(simulator["LATENCY_MAX"])),
-        int(simulator["SEED"]),
+        _whole(simulator["SEED"], "SimulatorSeed"),
         honours_idempotency_key=str(simulator["HONOURS_IDEMPOTENCY_KEY"]).lower() == "true",
         throttled_retry_after=None if retry_after is None else float(retry_after.strip("'")),
     )
@@ -311,15 +318,6 @@ def _simulated(parameters: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted((name, str(value)) for name, value in parameters.items() if name not in replaced))
 
 
-def _targets(stack: Stack, detail_type: str) -> int:
-    """Count the targets of the rules that an event matches."""
-    return sum(
-        len(stack.properties(rule).get("Targets", []))
-        for rule in stack.of_type("AWS::Events::Rule")
-        if detail_type in stack.properties(rule).get("EventPattern", {}).get("detail-type", [])
-    )
-
-
 def _circuit(stack: Stack) -> CircuitSettings:
     failure_rate, volume = stack.properties("FailureRateAlarm"), stack.properties("CallVolumeAlarm")
     function = _environment(stack, "CircuitFunction")
@@ -327,10 +325,10 @@ def _circuit(stack: Stack) -> CircuitSettings:
     states = _machine_states()
     return CircuitSettings(
         failure_rate=float(failure_rate["Threshold"]),
-        minimum_calls=int(volume["Threshold"]),
+        minimum_calls=_whole(volume["Threshold"], "CircuitMinimumCalls"),
         window=float(failure_rate["Period"]),
-        probes=int(machine["Probes"]),
-        probe_failures=int(machine["ProbeFailures"]),
+        probes=_whole(machine["Probes"], "CircuitProbes"),
+        probe_failures=_whole(machine["ProbeFailures"], "CircuitProbeFailures"),
         probe_wait_min=float(function["PROBE_WAIT_MIN"]),
         probe_wait_max=float(function["PROBE_WAIT_MAX"]),
         ramp_seconds=float(machine["RampSeconds"]),

@@ -6,6 +6,7 @@ from loadtest.twin.breaker import Alarms
 from loadtest.twin.clock import Clock
 from loadtest.twin.constants import Platform
 from loadtest.twin.settings import CircuitSettings, deployment
+from local.translated import deploy, template_yaml
 
 WINDOW, CALLS, RATE = 10.0, 20, 0.6
 PROMPT = Platform(metric_delay=2.0, alarm_evaluation=5.0)
@@ -34,6 +35,21 @@ def told(settings: CircuitSettings, *samples: tuple[float, int, int]) -> tuple[l
         clock.after(second, give, failures, deliveries)
     clock.run(until=1000)
     return fired, alarms
+
+
+def test_the_template_s_alarms_are_of_the_kind_that_the_twin_plays() -> None:
+    """Of them the twin reads period and thresholds only; with other rules it would go on, and be wrong in silence."""
+    stack = deploy(template_yaml(), {"FlowControl": "enabled"})
+    alarms = {name: stack.properties(name) for name in ("FailureRateAlarm", "CallVolumeAlarm")}
+    assert {name: alarm["Statistic"] for name, alarm in alarms.items()} == {
+        "FailureRateAlarm": "Average",
+        "CallVolumeAlarm": "SampleCount",
+    }
+    for name, alarm in alarms.items():
+        assert alarm["Period"] == alarms["FailureRateAlarm"]["Period"], "one period for both (twin/breaker.py, Alarms)"
+        assert alarm["EvaluationPeriods"] == alarm.get("DatapointsToAlarm", 1) == 1, f"{name}: one period decides"
+        assert alarm["ComparisonOperator"] == "GreaterThanOrEqualToThreshold", name
+        assert alarm["TreatMissingData"] == "notBreaching", f"{name}: silence ends the alarm"
 
 
 def test_they_fire_at_the_evaluation_after_a_period_with_enough_failures_and_calls(settings: CircuitSettings) -> None:

@@ -3,7 +3,9 @@ from __future__ import annotations
 import json
 
 import pytest
+from rich.console import Console
 
+from loadtest.twin import advice
 from loadtest.twin import plan as sizing
 from loadtest.twin.__main__ import main
 from loadtest.twin.constants import Platform
@@ -58,8 +60,13 @@ def test_the_last_answer_of_a_batch_is_the_greatest_of_its_calls() -> None:
 def test_more_orders_than_the_courier_takes_never_drain() -> None:
     warnings = planned(15.0).warnings
     assert "Never drains: 15 orders a second come, and the courier takes 8 at most" in warnings[0]
-    assert "18.75 calls a second" in warnings[0]
+    assert "Agree on more than 18.75 calls a second" in warnings[0]
     assert "Retention runs out: if it goes on like this, orders are 11 days old after 12.6 days" in warnings[1]
+
+
+def test_a_courier_that_takes_just_what_comes_never_drains_either() -> None:
+    warning = only_warning(planned(8.0))
+    assert "what waits goes on waiting. Agree on more than 10 calls a second" in warning
 
 
 def test_a_day_that_does_not_drain_is_extended_in_numbers() -> None:
@@ -93,6 +100,17 @@ def test_a_cap_that_is_too_small_is_named() -> None:
 def test_a_courier_that_is_slower_than_the_timeout_delivers_twice() -> None:
     answer = planned(6.0, {"CourierTimeout": "2"}, latency=(0.0, 4.0))
     assert any("Unless it honours Idempotency-Key" in warning for warning in answer.warnings)
+
+
+def test_answers_that_come_too_late_count_as_failures_of_the_courier() -> None:
+    question = Question(5.0, 10.0, (10.0, 20.0), 0.2, 10.0)
+    assert (question.late(5.0), question.late(15.0), question.late(20.0)) == (1.0, 0.5, 0.0)
+    assert Question(5.0, 10.0, (2.0, 2.0), 0.2, 10.0).late(1.0) == 1.0
+    warnings = planned(5.0, {"CourierTimeout": "15"}, latency=(10.0, 20.0)).warnings
+    assert any("50% of its answers come too late" in warning for warning in warnings)
+    assert any(
+        warning.startswith("The circuit opens by chance") and "60% fail on average" in warning for warning in warnings
+    ), "half of its answers fail for being late, and a fifth of the others for themselves"
 
 
 def test_a_circuit_without_enough_calls_cannot_open() -> None:
@@ -142,6 +160,16 @@ def test_the_executions_that_are_needed_obey_littles_law() -> None:
         (["--orders-per-second", "1", "--courier-rate", "1", "--courier-latency", "0,60"], "SimulatorLatencyMax must"),
         (["--orders-per-second", "1", "--courier-rate", "1", "--hours", "0"], "--hours must be above 0"),
         (["--orders-per-second", "1", "--courier-rate", "1", "--set", "X=1"], "has no parameter X"),
+        (["--orders-per-second", "1", "--courier-rate", "1", "--set", "CourierRate=3"], "give it with --courier-rate"),
+        (["--orders-per-second", "0.00001", "--courier-rate", "1"], "none came: try more --hours"),
+        (
+            ["--orders-per-second", "5000", "--courier-rate", "9000", "--courier-burst", "5000"],
+            "ask for more than the template allows: MaximumConcurrency must be from 2 to 1000",
+        ),
+        (
+            ["--orders-per-second", "1", "--courier-rate", "9", "--set", "DeliveryBatchSize=2.5"],
+            "DeliveryBatchSize must be a whole number, not 2.5",
+        ),
     ],
 )
 def test_a_question_that_makes_no_sense_is_answered_with_the_rule(
@@ -149,6 +177,13 @@ def test_a_question_that_makes_no_sense_is_answered_with_the_rule(
 ) -> None:
     assert main(["plan", *words]) == 2
     assert message in capsys.readouterr().err
+
+
+def test_the_names_of_settings_are_whole_on_a_narrow_screen(capsys: pytest.CaptureFixture[str]) -> None:
+    """People copy them into template.yaml."""
+    console = Console(width=80)
+    advice.show(console, planned(6.0))
+    assert "Seconds.Delivery.VisibilityTimeout " in capsys.readouterr().out
 
 
 def test_it_answers_in_words_and_in_json(capsys: pytest.CaptureFixture[str]) -> None:

@@ -214,6 +214,16 @@ def test_a_load_that_does_not_exist_is_named(
     assert "there is no file no-such-file.yml" in capsys.readouterr().out
 
 
+def test_a_folder_that_cannot_be_made_is_named_before_anything_is_simulated(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setattr("sys.argv", ["report", "--profile", "short", "--out", str(tmp_path / "file")])
+    monkeypatch.setattr(comparison, "run", lambda *_: pytest.fail("simulated for nothing"))
+    assert command.main() == 2
+    assert str(tmp_path / "file") in capsys.readouterr().out
+
+
 def test_a_load_without_orders_is_refused(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

@@ -28,11 +28,11 @@ def main() -> int:
         profile = phases.load(arguments.profile)
         if profile.orders < 1:
             raise ValueError(f"the profile {profile.name} sends no order: there is nothing to compare")
+        arguments.out.mkdir(parents=True, exist_ok=True)
     except (ValueError, OSError) as error:
         console.print(str(error), style="red", markup=False, soft_wrap=True)
         return 2
     document = comparison.document(_runs(console, profile, arguments.seeds), profile)
-    arguments.out.mkdir(parents=True, exist_ok=True)
     numbers, html = arguments.out / "compare.json", arguments.out / "compare.html"
     numbers.write_text(json.dumps(document, indent=1) + "\n")
     html.write_text(page.write(document))
