@@ -453,8 +453,24 @@ FAULTS = [
         "mapping_waits_for_its_permissions",
         drop(f"{R}/SalesRole/{STATEMENTS}/0"),
         add(f"{R}/SalesQueueAccess", SEPARATE_POLICY),
+        add(f"{R}/SalesMapping/DependsOn", "SalesQueueAccess"),
+    ),
+    fault(
+        "machine before its permissions",
+        "machine_may_log_when_it_is_created",
+        drop(f"{R}/RedriveRole/{STATEMENTS}/1"),
+    ),
+    fault(
+        "log group that needs room",
+        "machine_needs_no_room_in_the_log_policy",
+        drop(f"{R}/RedriveLogGroup/Properties/LogGroupName"),
     ),
     # API
+    fault(
+        "settings before any resource of API Gateway",
+        "account_settings_come_after_an_api_key",
+        drop(f"{R}/ApiGatewayAccount/DependsOn"),
+    ),
     fault(
         "body sent as it came",
         "what_the_caller_sends_is_url_encoded",

@@ -247,3 +247,16 @@ def stage_waits_for_the_log_role(stack: Stack, stage: str) -> Iterator[str]:
     for account in stack.of_type("AWS::ApiGateway::Account"):
         if account not in stack.dependencies(stage) | stack.dependencies(api):
             yield f"may be created before {account}: {api} must depend on it"
+
+
+@invariant(of("AWS::ApiGateway::Account"))
+def account_settings_come_after_an_api_key(stack: Stack, settings: str) -> Iterator[str]:
+    """An account that has never had a resource of API Gateway takes no settings.
+
+    "If an API Gateway resource has never been created in your account, you must add a dependency on another API Gateway
+    resource" (CloudFormation template reference, "AWS::ApiGateway::Account"). The APIs cannot be it: they wait for the
+    settings.
+    """
+    kinds = {str(stack.type_of(name)) for name in stack.dependencies(settings)}
+    if not any(kind.startswith("AWS::ApiGateway::") for kind in kinds):
+        yield "is the first resource of API Gateway that the stack creates, and fails in a new account"

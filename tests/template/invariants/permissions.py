@@ -192,14 +192,50 @@ def mapping_may_read_its_queue(stack: Stack, mapping: str) -> Iterator[str]:
 
 @invariant(queue_mappings)
 def mapping_waits_for_its_permissions(stack: Stack, mapping: str) -> Iterator[str]:
-    """CloudFormation creates a policy of its own beside the mapping, and Lambda refuses a mapping that may not read.
+    """Lambda refuses a mapping whose function may not read, and a new policy takes some seconds to be known everywhere.
 
     "The provided execution role does not have permissions to call ReceiveMessage on SQS" (Lambda API,
-    CreateEventSourceMapping). A policy inside the role is there before the function; any other one needs DependsOn.
+    CreateEventSourceMapping; IAM user guide, "Changes that I make are not always immediately visible"). A policy inside
+    the role is there before the function is; one beside it is not, and with DependsOn by a moment only.
     """
     role, queue = logical_id(stack.properties(function_of(stack, mapping))["Role"]), queue_of(stack, mapping)
-    awaited = {role, *stack.dependencies(mapping)}
     for holder, statement in granted(stack, role):
         reads = "sqs:ReceiveMessage" in as_list(statement["Action"]) and queue in references(statement["Resource"])
-        if reads and holder not in awaited:
-            yield f"may be created before {holder}, which lets it read {queue}: it needs DependsOn: {holder}"
+        if reads and holder != role:
+            yield f"reads by the leave of {holder}, which may come too late: it belongs inside {role}"
+
+
+# "Logging using CloudWatch Logs", Step Functions developer guide.
+_LOG_DELIVERY = {
+    *(f"logs:{verb}LogDelivery" for verb in ("Create", "Get", "Update", "Delete")),
+    "logs:ListLogDeliveries",
+    "logs:PutResourcePolicy",
+    "logs:DescribeResourcePolicies",
+    "logs:DescribeLogGroups",
+}
+
+
+@invariant(of("AWS::StepFunctions::StateMachine"))
+def machine_may_log_when_it_is_created(stack: Stack, machine: str) -> Iterator[str]:
+    """Step Functions refuses a machine that logs and whose role may not, or may only since a moment ago.
+
+    "The state machine IAM Role is not authorized to access the Log Destination" (Step Functions, CreateStateMachine;
+    IAM user guide, "Changes that I make are not always immediately visible"). A policy inside the role is in time.
+    """
+    role = str(logical_id(stack.properties(machine)["RoleArn"]))
+    inside = {action for statement in allowed(stack, role) for action in as_list(statement["Action"])}
+    for action in sorted(_LOG_DELIVERY - inside):
+        yield f"logs, and {role} itself does not allow {action}"
+
+
+@invariant(of("AWS::StepFunctions::StateMachine"))
+def machine_needs_no_room_in_the_log_policy(stack: Stack, machine: str) -> Iterator[str]:
+    """Each logging machine adds its log group to one policy of the account, and creating one fails when that is full.
+
+    It has room for 5,120 characters, and groups below /aws/vendedlogs/ need none (Step Functions developer guide,
+    "Avoiding Amazon CloudWatch Logs resource policy size restrictions").
+    """
+    for destination in stack.properties(machine).get("LoggingConfiguration", {}).get("Destinations", []):
+        group = str(logical_id(destination["CloudWatchLogsLogGroup"]["LogGroupArn"]))
+        if "/aws/vendedlogs/" not in str(stack.properties(group).get("LogGroupName")):
+            yield f"logs to {group}, whose name does not begin with /aws/vendedlogs/"
