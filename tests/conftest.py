@@ -4,4 +4,4 @@ from __future__ import annotations
 
 import os
 
-os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "SelfHealingEventHub")  # as in template.yaml
+os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "SelfHealingEventHub/tests")  # as in template.yaml

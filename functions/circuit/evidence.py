@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from hub.insights import link
-from hub.instrument import logger
+from hub.instrument import logger, metrics
 from hub.measures import COURIER_FAILURE
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Evidence:
     def _rate(self) -> Iterator[str]:
         end = datetime.now(UTC)
         metric = {
-            "Namespace": "SelfHealingEventHub",
+            "Namespace": metrics.namespace,
             "MetricName": COURIER_FAILURE.name,
             "Dimensions": [{"Name": "service", "Value": "delivery"}],
         }

@@ -15,8 +15,6 @@ from tests.integration.deployed_hub import Hub, eventually, order
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(120)]
 
-NAMESPACE = "SelfHealingEventHub"
-
 
 @pytest.fixture(params=["flow_control_stack", "no_flow_control_stack"], ids=["flow-control", "no-flow-control"])
 def either(request: pytest.FixtureRequest) -> Hub:
@@ -37,9 +35,14 @@ def dashboard(stack: Stack) -> list[dict[str, Any]]:
     return widgets
 
 
+def namespace(stack: Stack) -> str:
+    """Where the stack's own metrics stand, and those of no other."""
+    return f"SelfHealingEventHub/{stack.name}"
+
+
 def measured(stack: Stack) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
     """Names and dimensions of the hub's metrics that have data."""
-    found = stack.client("cloudwatch").get_paginator("list_metrics").paginate(Namespace=NAMESPACE)
+    found = stack.client("cloudwatch").get_paginator("list_metrics").paginate(Namespace=namespace(stack))
     return {
         (metric["MetricName"], tuple(sorted((item["Name"], item["Value"]) for item in metric["Dimensions"])))
         for page in found
@@ -53,7 +56,7 @@ def test_the_dashboard_shows_what_a_delivered_order_leaves_behind(either: Hub) -
         (line[1], tuple(sorted(zip(line[2:-1:2], line[3:-1:2], strict=True))))
         for widget in dashboard(either.stack)
         for line in widget["properties"].get("metrics", [])
-        if line[0] == NAMESPACE
+        if line[0] == namespace(either.stack)
     }
     of_each_order = {("OrdersNotified", "notification"), ("Orders", "sales")}
     of_each_order |= {("CallsDelivered", "delivery"), ("DeliveryDelay", "delivery")}

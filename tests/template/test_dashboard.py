@@ -26,7 +26,7 @@ from tests.template.invariants.dead_letters import dead_letter_queues
 from tests.template.translated import Stack
 from tests.template.variants import VARIANTS, stack
 
-NAMESPACE = "SelfHealingEventHub"
+NAMESPACE = "SelfHealingEventHub/${AWS::StackName}"
 # What each service publishes, by the dimensions (the pages "Monitoring ..." of their developer guides), and what the
 # value of each dimension is of a resource of the type.
 PUBLISHED: dict[str, dict[tuple[str, ...], set[str]]] = {
@@ -162,7 +162,7 @@ def watched(stack: Stack, alarm: str) -> list[Metric]:
     found = [query["MetricStat"]["Metric"] for query in properties.get("Metrics", []) if "MetricStat" in query]
     return [
         Metric(
-            metric["Namespace"],
+            text(metric["Namespace"]),
             metric["MetricName"],
             {item["Name"]: text(item["Value"]) for item in metric.get("Dimensions", [])},
             {},

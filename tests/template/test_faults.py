@@ -541,6 +541,11 @@ FAULTS = [
     fault("fixed name", "name_is_generated", add(f"{R}/SalesTable/Properties/TableName", "sales")),
     fault("fixed bus name", "name_is_generated", put(f"{R}/HubBus/Properties/Name", "hub")),
     fault(
+        "metrics that stacks share",
+        "metrics_are_of_one_stack",
+        put("/Globals/Function/Environment/Variables/POWERTOOLS_METRICS_NAMESPACE", "SelfHealingEventHub"),
+    ),
+    fault(
         "output of the other variant",
         "references_exist",
         drop("/Outputs/DeliveryQueueUrl/Condition"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import threading
 import time
 from collections.abc import Callable
@@ -319,7 +320,7 @@ def assert_valid_embedded_metrics(line: dict[str, Any]) -> None:
     metadata = line["_aws"]
     assert abs(metadata["Timestamp"] / 1000 - time.time()) < 60, "milliseconds since the epoch"
     for directive in metadata["CloudWatchMetrics"]:
-        assert directive["Namespace"] == "SelfHealingEventHub"
+        assert directive["Namespace"] == os.environ["POWERTOOLS_METRICS_NAMESPACE"]
         for dimensions in directive["Dimensions"]:
             assert len(dimensions) <= 30
             for name in dimensions:

@@ -8,7 +8,7 @@ from functools import cache
 from pathlib import Path
 
 from tests.template.invariants.invariant import invariant, of
-from tests.template.translated import ROOT, Stack, logical_id
+from tests.template.translated import ROOT, Stack, logical_id, references
 
 
 @invariant(of("AWS::Lambda::Function"))
@@ -114,3 +114,15 @@ def settings_fields(module: Path) -> dict[str, bool]:
         for node in settings.body
         if isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name)
     }
+
+
+@invariant(of("AWS::Lambda::Function"))
+def metrics_are_of_one_stack(stack: Stack, function: str) -> Iterator[str]:
+    """A metric is its namespace, name and dimensions: the same ones of two stacks in an account are one metric.
+
+    Then one stack's failures open the other's circuit, and the zeros of a closed circuit hide that another one is open
+    (CloudWatch user guide, "Metrics concepts").
+    """
+    namespace = stack.properties(function)["Environment"]["Variables"].get("POWERTOOLS_METRICS_NAMESPACE")
+    if "AWS::StackName" not in references(namespace):
+        yield f"counts in the namespace {namespace}, which other stacks use as well: it needs AWS::StackName"
