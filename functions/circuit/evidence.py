@@ -61,7 +61,7 @@ class Evidence:
             "Dimensions": [{"Name": "service", "Value": "delivery"}],
         }
         points = self._cloudwatch.get_metric_statistics(
-            **metric,  # type: ignore[arg-type]
+            **metric,
             StartTime=end - timedelta(seconds=_RECENT_SECONDS),
             EndTime=end,
             Period=_RECENT_SECONDS,
