@@ -244,6 +244,14 @@ FAULTS = [
         drop(f"{R}/SalesTable/Properties/StreamSpecification/ResourcePolicy"),
     ),
     fault(
+        "stream policy with an action of tables",
+        "stream_refuses_plain_http",
+        add(
+            f"{R}/SalesTable/Properties/StreamSpecification/ResourcePolicy/PolicyDocument/Statement/0/Action/-",
+            "dynamodb:ListStreams",
+        ),
+    ),
+    fault(
         "bucket that keeps its stack from going",
         "bucket_outlives_its_stack",
         drop(f"{R}/SalesExportBucket/DeletionPolicy"),

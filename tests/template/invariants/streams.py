@@ -105,19 +105,23 @@ def _tables_with_stream(stack: Stack) -> list[str]:
     return [name for name in tables if "StreamSpecification" in stack.properties(name)]
 
 
+_STREAM_ACTIONS = {"dynamodb:DescribeStream", "dynamodb:GetRecords", "dynamodb:GetShardIterator"}
+
+
 @invariant(_tables_with_stream)
 def stream_refuses_plain_http(stack: Stack, table: str) -> Iterator[str]:
     """A table's policy does not hold for its stream, which shows the same items.
 
     A stream has a resource policy of its own (DynamoDB developer guide, "Resource-based policies"; CloudFormation,
-    AWS::DynamoDB::Table StreamSpecification).
+    AWS::DynamoDB::Table StreamSpecification). It names a stream's three actions: DynamoDB refuses a policy with an
+    action that its resource does not have ("The following action names are invalid", PutResourcePolicy).
     """
     policy = stack.properties(table)["StreamSpecification"].get("ResourcePolicy", {}).get("PolicyDocument", {})
     if not any(
         statement["Effect"] == "Deny"
         and statement.get("Principal") == "*"
-        and "dynamodb:*" in as_list(statement["Action"])
+        and set(as_list(statement["Action"])) == _STREAM_ACTIONS
         and str(statement.get("Condition", {}).get("Bool", {}).get("aws:SecureTransport")).lower() == "false"
         for statement in as_list(policy.get("Statement"))
     ):
-        yield "has a stream without a policy that denies dynamodb:* to everybody when aws:SecureTransport is false"
+        yield f"has a stream without a policy that denies {sorted(_STREAM_ACTIONS)} when aws:SecureTransport is false"
