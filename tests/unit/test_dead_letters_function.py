@@ -63,6 +63,7 @@ def notifier(aws: None, monkeypatch: pytest.MonkeyPatch) -> Notifier:
             "ALARM_TOPIC_ARN": topic,
             "REDRIVE_COMMAND": "aws stepfunctions start-execution --state-machine-arn arn:redrive",
             "STACK_NAME": "hub-1",
+            "STORY_QUERY": 'fields @message | filter correlation_id = "{{correlation_id}}"',
             "LOG_GROUP_NAMES": "notification,delivery,sales",
         },
     )
