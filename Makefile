@@ -10,7 +10,7 @@ export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
 export UV_PYTHON_DOWNLOADS := never
 export UV_LINK_MODE := copy
 # A person's words: through the environment, so that no shell reads them as its own.
-export REASON ID QUEUE RATE ONLY_REASON MAXIMUM RULE FROM TO
+export REASON ID QUEUE RATE ONLY_REASON MAXIMUM RULE FROM TO ORDER
 # The functions' interpreter comes first on PATH, so that `sam build` finds it wherever it was installed.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -136,7 +136,7 @@ replay: $(TOOLS) ## Replay the archive to one consumer: make replay RULE=sales F
 
 export-replay: $(TOOLS) ## Show what the export gave up: make export-replay [REPLAY=yes] [ORDER=id] [STACK=event-hub]
 	@python -m local.sales_export --stack $(or $(STACK),event-hub) \
-		$(if $(ORDER),--order "$(ORDER)") $(if $(filter yes,$(REPLAY)),--replay)
+		$(if $(ORDER),--order "$$ORDER") $(if $(filter yes,$(REPLAY)),--replay)
 
 ##@ Run on AWS
 

@@ -39,6 +39,8 @@ NEEDED_OUTPUTS = (
 SECONDS_TO_WORK = 300
 """How long nobody else sees the messages that are being worked on."""
 RECORDS_AT_ONCE = 50
+READS_OF_STREAM = 100
+"""How often the stream is asked for the records of one message."""
 LOG_MARGIN = timedelta(minutes=2)
 TRIMMED = {"TrimmedDataAccessException", "ResourceNotFoundException"}
 console = Console(highlight=False, soft_wrap=True)
@@ -74,9 +76,25 @@ class Letter:
 
     @property
     def place(self) -> dict[str, Any]:
-        """Where in the stream the records stand."""
-        place: dict[str, Any] = self.body["DDBStreamBatchInfo"]
+        """Where in the stream the records stand.
+
+        Raises:
+            ExportError: It is no message of Lambda's.
+        """
+        place = self.body.get("DDBStreamBatchInfo")
+        if not isinstance(place, dict):
+            raise ExportError(
+                "A message names no place in a stream, so it is not from the export's mapping. Find out who sent it, "
+                "and delete it by hand"
+            )
         return place
+
+    @property
+    def headline(self) -> str:
+        """When it was given up, why, and after how many tries."""
+        context = self.body.get("requestContext", {})
+        tries = context.get("approximateInvokeCount", "?")
+        return f"{self.body.get('timestamp')} {context.get('condition')} after {tries} tries"
 
     def covers(self, sequence_number: str) -> bool:
         """Whether a record is among those that were given up."""
@@ -112,7 +130,7 @@ class SalesExport:
             if not fresh:
                 return
             seen |= {message["MessageId"] for message in fresh}
-            yield from (Letter(message["ReceiptHandle"], json.loads(message["Body"])) for message in fresh)
+            yield from (Letter(message["ReceiptHandle"], _json(message["Body"])) for message in fresh)
 
     def delete(self, letter: Letter) -> None:
         """Take a message out of the queue for good."""
@@ -128,7 +146,7 @@ class SalesExport:
         """Find out which sales a message is about.
 
         Raises:
-            ExportError: Neither the stream nor the function's log has them any more.
+            ExportError: Neither the stream nor the function's log has all of them any more.
         """
         logged = self._logged(letter)
         streamed = [
@@ -140,18 +158,27 @@ class SalesExport:
             )
             for record in self._streamed(letter)
         ]
-        if not streamed and not logged:
+        if streamed:
+            return streamed
+        if len(logged) < letter.place["batchSize"]:
+            known = ", ".join(sorted(sale.order_id for sale in logged.values()))
             raise ExportError(
-                f"neither the stream nor {self.log_group} has the records from "
-                f"{letter.place['startSequenceNumber']} to {letter.place['endSequenceNumber']} any more. Look in "
-                f"{self.table} for orders received before {letter.place['approximateArrivalOfLastRecord']} that have "
-                "no object in the bucket, and export each with ORDER=<order id> REPLAY=yes"
+                f"neither the stream nor {self.log_group} has all {letter.place['batchSize']} records from "
+                f"{letter.place['startSequenceNumber']} to {letter.place['endSequenceNumber']} any more"
+                f"{f' (the log has {known})' if known else ''}. Look in {self.table} for orders received before "
+                f"{letter.place['approximateArrivalOfLastRecord']} that have no object in the bucket, export each with "
+                "ORDER=<order id> REPLAY=yes, and delete the message by hand"
             )
-        return streamed or list(logged.values())
+        return list(logged.values())
 
-    def _streamed(self, letter: Letter) -> Iterator[dict[str, Any]]:
-        """Give the new items among a message's records; none when the stream has them no more."""
+    def _streamed(self, letter: Letter) -> list[dict[str, Any]]:
+        """Return the new items among a message's records: all of them, or none when the stream has them no more.
+
+        Raises:
+            ExportError: The stream gave a part of them only.
+        """
         place = letter.place
+        found: list[dict[str, Any]] = []
         try:
             iterator: str | None = self.streams.get_shard_iterator(
                 StreamArn=place["streamArn"],
@@ -159,26 +186,37 @@ class SalesExport:
                 ShardIteratorType="AT_SEQUENCE_NUMBER",
                 SequenceNumber=place["startSequenceNumber"],
             )["ShardIterator"]
-            while iterator:
+            # An answer without records is not the end: an open shard has none ("GetRecords", DynamoDB API reference).
+            for _ in range(READS_OF_STREAM):
+                if iterator is None:
+                    break
                 answer: Any = self.streams.get_records(ShardIterator=iterator)
-                records = answer["Records"]
-                yield from (
-                    record
-                    for record in records
-                    if record["eventName"] == "INSERT" and letter.covers(record["dynamodb"]["SequenceNumber"])
-                )
-                if not records or int(records[-1]["dynamodb"]["SequenceNumber"]) >= int(place["endSequenceNumber"]):
-                    return
+                found += answer["Records"]
+                if found and int(found[-1]["dynamodb"]["SequenceNumber"]) >= int(place["endSequenceNumber"]):
+                    return [
+                        record
+                        for record in found
+                        if record["eventName"] == "INSERT" and letter.covers(record["dynamodb"]["SequenceNumber"])
+                    ]
                 iterator = answer.get("NextShardIterator")
         except ClientError as error:
             if error.response["Error"]["Code"] not in TRIMMED:
                 raise
+            return []
+        raise ExportError(
+            f"the stream did not give all records from {place['startSequenceNumber']} to {place['endSequenceNumber']}. "
+            "Nothing was exported: try again"
+        )
 
     def _logged(self, letter: Letter) -> dict[str, Sale]:
-        """Give the sales that the function's log names among a message's records, by sequence number."""
+        """Give the sales that the function began to export of a message's records, by sequence number.
+
+        Not only those with a reason: an invocation that dies leaves none. One that was exported is exported again,
+        which changes nothing.
+        """
         pages = self.logs.get_paginator("filter_log_events").paginate(
             logGroupName=self.log_group,
-            filterPattern='"FAILED"',
+            filterPattern='"sequence_number"',
             startTime=_milliseconds(letter.place["approximateArrivalOfFirstRecord"], -LOG_MARGIN),
             endTime=_milliseconds(letter.body["timestamp"], LOG_MARGIN),
         )
@@ -186,7 +224,8 @@ class SalesExport:
         for line in (_json(event["message"]) for page in pages for event in page["events"]):
             number, order_id = str(line.get("sequence_number", "")), line.get("order_id")
             if number.isdigit() and order_id and letter.covers(number):
-                found[number] = Sale(str(order_id), number, reason=str(line.get("reason", "")))
+                sale = found.setdefault(number, Sale(str(order_id), number))
+                sale.reason = str(line.get("reason", "")) or sale.reason
         return found
 
     def item(self, order_id: str) -> dict[str, Any] | None:
@@ -268,9 +307,7 @@ def settle_letters(exporter: SalesExport, replay: bool) -> int:
 
 def settle(exporter: SalesExport, letter: Letter, replay: bool) -> bool:
     """Show one message's sales, and replay them; returns whether all of them are exported."""
-    context = letter.body["requestContext"]
-    tries = context.get("approximateInvokeCount", "?")
-    console.print(f"[bold]{letter.body['timestamp']}[/bold] {context['condition']} after {tries} tries")
+    console.print(f"[bold]{escape(letter.headline)}[/bold]")
     sales = exporter.sales(letter)
     for sale in sales:
         show(exporter, sale)

@@ -240,7 +240,7 @@ def test_the_unfinished_query_shows_what_began_and_did_not_end(
     assert victim in ended
     cut = [row for row in rows if (row.get("correlation_id"), row.get("status")) != (victim, "COMPLETED")]
     found = {(row["correlation_id"], row["service"]) for row in insights.run(text, cut)}
-    assert {(victim, "notification"), (victim, "delivery"), (victim, "sales")} <= found
+    assert {(victim, "notification"), (victim, "delivery"), (victim, "sales"), (victim, "sales-export")} <= found
 
 
 @VARIANTS
@@ -249,7 +249,7 @@ def test_the_success_rate_counts_each_attempt_once(
 ) -> None:
     text, rows = query(logs, variant, "SuccessRateQuery")
     rates = {row["service"]: row for row in insights.run(text, rows)}
-    assert set(rates) == {"notification", "delivery", "sales"}
+    assert set(rates) == {"notification", "delivery", "sales", "sales-export"}
     for service, rate in rates.items():
         starts = [row for row in rows if row.get("service") == service and row.get("status") == "START"]
         assert rate["ended"] == len(starts), "each attempt ends once"
