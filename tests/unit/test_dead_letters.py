@@ -159,7 +159,6 @@ def test_a_look_shows_every_letter_once_and_leaves_all_of_them(letters: Queue) -
     with look(letters) as looking:
         assert {message["Body"] for message in looking} == {f"letter {number}" for number in range(25)}
         assert looking.exhausted
-        assert looking.held == 25
         assert letters.take() == [], "nobody else sees them meanwhile"
     assert len(letters.take()) == 25
 
