@@ -211,7 +211,7 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m local.sales_export", description=__doc__)
-    parser.add_argument("--stack", default="event-hub", help="name of the CloudFormation stack (event-hub)")
+    parser.add_argument("--stack", default="event-hub", help="name of the CloudFormation stack (%(default)s)")
     parser.add_argument("--replay", action="store_true", help="export what is shown, and delete its messages")
     parser.add_argument("--order", action="append", default=[], help="an order of SalesTable instead of the queue's")
     return parser.parse_args()
