@@ -10,7 +10,6 @@ import boto3
 import pytest
 from botocore.stub import Stubber
 
-from hub.dead_letters import Look
 from loadtest import logs, target
 from loadtest.target import CloudFormationStack, CourierEntry
 from local.deployed import StackNotFoundError
@@ -94,10 +93,7 @@ def test_messages_in_flight_and_delayed_count_too(stack: CloudFormationStack) ->
     assert target.messages(stack, target.DELIVERY_WORK_QUEUES) == {"DeliveryQueueUrl": 4}
 
 
-def test_dead_letters_are_matched_to_orders_and_stay_in_their_queue(
-    stack: CloudFormationStack, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(Look, "WAIT_SECONDS", 0)
+def test_dead_letters_are_matched_to_orders_and_stay_in_their_queue(stack: CloudFormationStack) -> None:
     queue = Queue("dead-letters")
     queue.send(*(json.dumps(an_envelope(an_order(f"ord-{n}"))) for n in range(12)), "poison")
     stack.outputs = {"DeliveryDeadLetterQueueUrl": queue.url}
