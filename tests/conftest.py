@@ -1,13 +1,7 @@
-"""Settings of the test libraries, for every kind of test."""
+"""For all tests: what the layer needs of the environment when it is first imported, whichever test does it."""
 
-from hypothesis import HealthCheck, settings
+from __future__ import annotations
 
-# No deadline: the machines that run this are shared, and a slow example is not a wrong one.
-settings.register_profile(
-    "hub",
-    deadline=None,
-    max_examples=50,
-    print_blob=True,
-    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
-)
-settings.load_profile("hub")
+import os
+
+os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "SelfHealingEventHub")  # as in template.yaml

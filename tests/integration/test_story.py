@@ -127,7 +127,7 @@ def test_an_order_that_the_api_refused_has_a_story(hub: Hub) -> None:
     [
         (("nobody-knows-this-order",), 1, "Look further back"),
         (('"; drop',), 2, "letters, digits"),
-        (("ord-1", "--since", "yesterday"), 2, "such as 24h"),
+        (("ord-1", "--since", "yesterday"), 2, "such as 90m or 7d"),
     ],
 )
 def test_whoever_asks_in_vain_is_told_what_to_do(hub: Hub, arguments: tuple[str, ...], status: int, words: str) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -11,8 +10,6 @@ from typing import Any
 import boto3
 import pytest
 from moto import mock_aws
-
-os.environ.setdefault("POWERTOOLS_METRICS_NAMESPACE", "SelfHealingEventHub")  # as in template.yaml
 
 from hub.dead_letters import Look
 from hub.instrument import logger, metrics
