@@ -27,6 +27,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.markup import escape
 
+from hub.dead_letters import Look
 from hub.redaction import redact
 from local.deployed import StackNotFoundError, stack_outputs
 
@@ -36,8 +37,10 @@ NEEDED_OUTPUTS = (
     "SalesExportLogGroupName",
     "SalesTableName",
 )
-SECONDS_TO_WORK = 300
-"""How long nobody else sees the messages that are being worked on."""
+MOST_LETTERS, SECONDS_TO_WORK = 10_000, 600.0
+"""Messages that one call settles at most, and for how long it takes on new ones."""
+HIDDEN_SECONDS = 900
+"""How long nobody else sees them: a batch of ten that is being settled may invoke the function for a minute each."""
 RECORDS_AT_ONCE = 50
 READS_OF_STREAM = 100
 """How often the stream is asked for the records of one message."""
@@ -69,9 +72,8 @@ class Sale:
 
 @dataclass(frozen=True)
 class Letter:
-    """A message of the on-failure queue."""
+    """What a message of the on-failure queue says."""
 
-    receipt_handle: str
     body: dict[str, Any] = field(repr=False)
 
     @property
@@ -118,29 +120,6 @@ class SalesExport:
         self.dynamodb = boto3.client("dynamodb")
         # The function may take a minute to answer.
         self.lambda_ = boto3.client("lambda", config=Config(read_timeout=70, retries={"total_max_attempts": 1}))
-
-    def letters(self) -> Iterator[Letter]:
-        """Take all messages, once each; they stay in the queue, out of sight, until they are settled."""
-        seen: set[str] = set()
-        while True:
-            messages: list[Any] = self.sqs.receive_message(
-                QueueUrl=self.queue, MaxNumberOfMessages=10, VisibilityTimeout=SECONDS_TO_WORK, WaitTimeSeconds=1
-            ).get("Messages", [])
-            fresh = [message for message in messages if message["MessageId"] not in seen]
-            if not fresh:
-                return
-            seen |= {message["MessageId"] for message in fresh}
-            yield from (Letter(message["ReceiptHandle"], _json(message["Body"])) for message in fresh)
-
-    def delete(self, letter: Letter) -> None:
-        """Take a message out of the queue for good."""
-        self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=letter.receipt_handle)
-
-    def put_back(self, letter: Letter) -> None:
-        """Let a message be seen again at once."""
-        self.sqs.change_message_visibility(
-            QueueUrl=self.queue, ReceiptHandle=letter.receipt_handle, VisibilityTimeout=0
-        )
 
     def sales(self, letter: Letter) -> list[Sale]:
         """Find out which sales a message is about.
@@ -271,38 +250,38 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m local.sales_export", description=__doc__)
-    parser.add_argument("--stack", default="event-hub", help="name of the CloudFormation stack (event-hub)")
+    parser.add_argument("--stack", default="event-hub", help="name of the CloudFormation stack (%(default)s)")
     parser.add_argument("--replay", action="store_true", help="export what is shown, and delete its messages")
     parser.add_argument("--order", action="append", default=[], help="an order of SalesTable instead of the queue's")
     return parser.parse_args()
 
 
 def settle_letters(exporter: SalesExport, replay: bool) -> int:
-    """Show each message with its sales; replay and delete it, or put it back."""
+    """Show each message with its sales; replay them and delete it. What is not settled stays in the queue."""
     shown = unsettled = 0
-    kept: list[Letter] = []
-    for letter in exporter.letters():
-        shown += 1
-        try:
-            settled = settle(exporter, letter, replay)
-        except (ExportError, ClientError, BotoCoreError) as error:
-            console.print(f"   [red]{escape(str(error))}[/red]")
-            settled = False
-        if settled:
-            exporter.delete(letter)
-            continue
-        unsettled += 1
-        kept.append(letter)
-    # Not before all are seen: what is put back is received again.
-    for letter in kept:
-        exporter.put_back(letter)
+    with Look(
+        exporter.sqs, exporter.queue, most=MOST_LETTERS, seconds=SECONDS_TO_WORK, hidden_seconds=HIDDEN_SECONDS
+    ) as look:
+        for message in look:
+            shown += 1
+            try:
+                settled = settle(exporter, Letter(_json(message["Body"])), replay)
+            except (ExportError, ClientError, BotoCoreError) as error:
+                console.print(f"   [red]{escape(str(error))}[/red]")
+                settled = False
+            if settled:
+                look.remove(message)
+            else:
+                unsettled += 1
     if not shown:
         console.print("The sales export has given nothing up: its on-failure queue is empty.")
+    elif not look.exhausted:
+        console.print("[red]There are more messages.[/red] Try again for the rest.")
     elif not replay:
         console.print(f"{_messages(shown)}. When the cause is mended: make export-replay REPLAY=yes")
     elif unsettled:
         console.print(f"[red]{_messages(unsettled)} not settled.[/red] Mend the function or the item, and try again.")
-    return 1 if replay and unsettled else 0
+    return 1 if not look.exhausted or (replay and unsettled) else 0
 
 
 def settle(exporter: SalesExport, letter: Letter, replay: bool) -> bool:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from hub.insights import link
-from hub.instrument import logger
+from hub.instrument import logger, metrics
 from hub.measures import COURIER_FAILURE
 
 if TYPE_CHECKING:
@@ -55,13 +55,10 @@ class Evidence:
 
     def _rate(self) -> Iterator[str]:
         end = datetime.now(UTC)
-        metric = {
-            "Namespace": "SelfHealingEventHub",
-            "MetricName": COURIER_FAILURE.name,
-            "Dimensions": [{"Name": "service", "Value": "delivery"}],
-        }
         points = self._cloudwatch.get_metric_statistics(
-            **metric,  # type: ignore[arg-type]
+            Namespace=str(metrics.namespace),
+            MetricName=COURIER_FAILURE.name,
+            Dimensions=[{"Name": "service", "Value": COURIER_FAILURE.service}],
             StartTime=end - timedelta(seconds=_RECENT_SECONDS),
             EndTime=end,
             Period=_RECENT_SECONDS,

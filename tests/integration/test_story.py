@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from local.stack import CREDENTIALS, REGION, ROOT, Stack
+from local.stack import Stack
 from tests import insights
 from tests.integration.deployed_hub import Hub, eventually, order
 from tests.template import variants
@@ -25,11 +23,6 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 NOBODY_SEES = ("Ada Lovelace", "ada@example.com", "12 St James", "SW1Y 4JH")
 
 
-@pytest.fixture(scope="module")
-def hub(flow_control_stack: Stack) -> Hub:
-    return Hub(flow_control_stack)
-
-
 @pytest.fixture(autouse=True)
 def healed(hub: Hub) -> Iterator[None]:
     yield
@@ -38,14 +31,7 @@ def healed(hub: Hub) -> Iterator[None]:
 
 def command(hub: Hub, *arguments: str, stack: str = "") -> subprocess.CompletedProcess[str]:
     """Run `python -m local.story` as a person does."""
-    return subprocess.run(
-        [sys.executable, "-m", "local.story", *arguments, "--stack", stack or hub.stack.name],
-        cwd=ROOT,
-        env=os.environ | CREDENTIALS | {"AWS_ENDPOINT_URL": hub.stack.endpoint, "AWS_DEFAULT_REGION": REGION},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return hub.command("local.story", *arguments, stack=stack)
 
 
 def story(hub: Hub, identifier: str) -> dict[str, Any]:

@@ -19,11 +19,6 @@ from tests.unit.orders import CORRELATION_ID, PRIVATE, RECEIVED_AT, an_envelope,
 FIRST = "2026-11-21T09:14:02.481+00:00"
 
 
-@pytest.fixture(autouse=True)
-def _no_long_polling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Look, "WAIT_SECONDS", 0)
-
-
 def test_a_letter_of_the_hub_tells_outcome_reason_answer_and_tries() -> None:
     letter = read_letter(a_letter(attributes=HUB, SentTimestamp="1795252500000"))
     assert (letter.outcome, letter.reason, letter.answer) == ("permanent", "HTTP 422", "not deliverable")
@@ -183,7 +178,6 @@ def test_a_look_shows_every_letter_once_and_leaves_all_of_them(letters: Queue) -
     with look(letters) as looking:
         assert {message["Body"] for message in looking} == {f"letter {number}" for number in range(25)}
         assert looking.exhausted
-        assert looking.held == 25
         assert letters.take() == [], "nobody else sees them meanwhile"
     assert len(letters.take()) == 25
 

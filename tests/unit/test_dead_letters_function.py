@@ -11,7 +11,6 @@ from typing import Any
 import boto3
 import pytest
 
-from hub.dead_letters import Look
 from tests.unit.aws import REGION, AwsErrors, Queue, create_table
 from tests.unit.lambda_functions import call, load_function
 from tests.unit.letters import EVENT_BUS, HUB, STREAM, an_ingest_letter
@@ -46,7 +45,6 @@ class Notifier:
 @pytest.fixture
 def notifier(aws: None, monkeypatch: pytest.MonkeyPatch) -> Notifier:
     monkeypatch.setenv("AWS_REGION", REGION)
-    monkeypatch.setattr(Look, "WAIT_SECONDS", 0)
     queues = {name: Queue(f"{name}-letters") for name in ("delivery", "event-bus", "stream")}
     people = Queue("people")
     sns = boto3.client("sns")

@@ -291,7 +291,7 @@ class Look:
     """Looks at the letters of a queue one after another, each once, and leaves them there.
 
     While it looks, the letters that it has seen are hidden; afterwards all are visible again but those that were
-    removed. A look that dies leaves them hidden for two minutes at most.
+    removed. A look that dies leaves them hidden for as long as it was told to hide them.
 
     >>> with Look(sqs, url, most=100) as look:  # doctest: +SKIP
     ...     for message in look:
@@ -301,11 +301,11 @@ class Look:
         client: A boto3 client of SQS.
         url: The dead-letter queue.
         most: Letters to look at, 1 or more.
-        seconds: How long to look, less than 120.
+        seconds: How long to look, less than hidden_seconds.
+        hidden_seconds: How long nobody else sees the letters, 43,200 at most.
         clock: Gives the time in seconds, from any start, and never goes back.
     """
 
-    HIDDEN_SECONDS = 120
     # Long polling asks all of SQS's servers, so that nothing received means that nothing is there (SQS developer guide,
     # "Amazon SQS short and long polling").
     WAIT_SECONDS = 1
@@ -317,6 +317,7 @@ class Look:
         *,
         most: int,
         seconds: float = 20.0,
+        hidden_seconds: int = 120,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
@@ -324,6 +325,7 @@ class Look:
         self._most = most
         self._clock = clock
         self._until = clock() + seconds
+        self._hidden_seconds = hidden_seconds
         self._receipts: dict[str, str] = {}
         self._seen: set[str] = set()
         self.exhausted = False
@@ -340,7 +342,7 @@ class Look:
                 QueueUrl=self._url,
                 MaxNumberOfMessages=min(10, self._most - len(self._seen)),
                 WaitTimeSeconds=self.WAIT_SECONDS,
-                VisibilityTimeout=self.HIDDEN_SECONDS,
+                VisibilityTimeout=self._hidden_seconds,
                 MessageAttributeNames=["All"],
                 MessageSystemAttributeNames=["All"],
             ).get("Messages", [])
@@ -360,11 +362,6 @@ class Look:
         """
         self._client.delete_message(QueueUrl=self._url, ReceiptHandle=self._receipts[message["MessageId"]])
         del self._receipts[message["MessageId"]]
-
-    @property
-    def held(self) -> int:
-        """Letters that are hidden because it looks at them."""
-        return len(self._receipts)
 
     def __enter__(self) -> Self:
         return self
