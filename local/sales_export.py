@@ -15,7 +15,6 @@ import argparse
 import base64
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import batched
