@@ -10,11 +10,12 @@ export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
 export UV_PYTHON_DOWNLOADS := never
 export UV_LINK_MODE := copy
 # A person's words: through the environment, so that no shell reads them as its own.
-export REASON ID QUEUE RATE ONLY_REASON MAXIMUM RULE FROM TO
+export REASON ID QUEUE RATE ONLY_REASON MAXIMUM RULE FROM TO ORDER
 # The functions' interpreter comes first on PATH, so that `sam build` finds it wherever it was installed.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
 FUNCTIONS := $(notdir $(wildcard functions/*))
+STACK ?= event-hub
 TOOLS := .venv/.installed
 EMULATOR := .venv-emulator/.installed
 ARTILLERY := loadtest/node_modules/.installed
@@ -25,15 +26,16 @@ BROWSER := tests/browser/node_modules/.installed
 demo: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Set up, deploy both variants on this machine, send both the same load, compare
 	python -m loadtest demo
 
+# The files that take minutes come first, so that the short ones fill the workers' last minute.
 test: $(TOOLS) $(EMULATOR) $(ARTILLERY) $(BROWSER) ## Set up and run every test (minutes)
 	pytest tests/unit tests/template -n 2 --cov --cov-report=term
-	pytest tests/runtime tests/conformance tests/integration tests/browser -n 3 --dist loadfile
+	pytest tests/integration tests/conformance tests/runtime tests/browser -n 3 --dist loadfile --no-loadscope-reorder
 
 ##@ Develop
 
 setup: $(TOOLS) $(EMULATOR) $(ARTILLERY) $(BROWSER) ## Install everything into this folder, and nothing elsewhere
 
-test-unit: $(TOOLS) ## Run the unit tests only: half a minute
+test-unit: $(TOOLS) ## Run the unit tests only: a minute
 	pytest tests/unit -n 2
 
 lint: $(TOOLS) ## Check code, types and template
@@ -90,18 +92,16 @@ compare: $(TOOLS) ## Run three builds over the published load in virtual time: l
 
 story: $(TOOLS) ## Tell what became of an order: make story ID=<correlation id or order id> [STACK=event-hub] [SINCE=24h]
 	@test -n "$$ID" || { echo 'Say which: make story ID=<correlation id or order id>'; exit 2; }
-	@python -m local.story "$$ID" --stack $(or $(STACK),event-hub) --since $(or $(SINCE),24h) $(if $(JSON),--json)
+	@python -m local.story "$$ID" --stack $(STACK) --since $(or $(SINCE),24h) $(if $(JSON),--json)
 
 produce: $(TOOLS) ## Send orders politely: make produce [STACK=event-hub] [ORDERS=20] [RATE=5] [FILE=orders.jsonl]
-	@python -m loadtest.producer $(FILE) --stack $(or $(STACK),event-hub) \
+	@python -m loadtest.producer $(FILE) --stack $(STACK) \
 		--orders $(or $(ORDERS),20) --rate $(or $(RATE),5)
-
-.PHONY: story produce
 
 ##@ The circuit breaker by hand (on AWS, or on this machine with AWS_ENDPOINT_URL)
 
 circuit-status: $(TOOLS) ## Show the circuit: make circuit-status [STACK=event-hub]
-	python -m local.circuit status --stack $(or $(STACK),event-hub)
+	python -m local.circuit status --stack $(STACK)
 
 circuit-open: $(TOOLS) ## Stop deliveries: make circuit-open REASON="why" [STACK=event-hub]
 	$(by_hand)
@@ -114,29 +114,29 @@ circuit-close: $(TOOLS) ## Let deliveries ramp up without a probe: make circuit-
 
 define by_hand
 @test -n "$$REASON" || { echo 'Say why: make $@ REASON="..."'; exit 2; }
-python -m local.circuit $(@:circuit-%=%) --stack $(or $(STACK),event-hub) --reason "$$REASON"
+python -m local.circuit $(@:circuit-%=%) --stack $(STACK) --reason "$$REASON"
 endef
 
 ##@ Dead letters by hand (on AWS, or on this machine with AWS_ENDPOINT_URL)
 
 dead-letters: $(TOOLS) ## Show every dead-letter queue, with reasons: make dead-letters [STACK=event-hub]
-	python -m local.recovery letters --stack $(or $(STACK),event-hub)
+	python -m local.recovery letters --stack $(STACK)
 
 redrive: $(TOOLS) ## Send letters again: make redrive QUEUE=delivery [RATE=5] [ONLY_REASON="text"] [MAXIMUM=10] [STACK=]
 	@test -n "$$QUEUE" || { echo 'Say which: make $@ QUEUE=<a name that make dead-letters shows>'; exit 2; }
-	python -m local.recovery redrive --stack $(or $(STACK),event-hub) --queue "$$QUEUE" --rate "$${RATE:-5}" \
+	python -m local.recovery redrive --stack $(STACK) --queue "$$QUEUE" --rate "$${RATE:-5}" \
 		--only-reason "$$ONLY_REASON" $(if $(MAXIMUM),--maximum "$$MAXIMUM")
 
 replay: $(TOOLS) ## Replay the archive to one consumer: make replay RULE=sales FROM=-2h TO=now [STACK=event-hub]
 	@test -n "$$RULE" -a -n "$$FROM" -a -n "$$TO" || { \
 		echo 'Say what: make $@ RULE=<sales|delivery> FROM=<2026-11-21T09:00:00Z or -2h> TO=<the same, or now>'; exit 2; }
-	python -m local.recovery replay --stack $(or $(STACK),event-hub) --rule="$$RULE" --from="$$FROM" --to="$$TO"
+	python -m local.recovery replay --stack $(STACK) --rule="$$RULE" --from="$$FROM" --to="$$TO"
 
 ##@ The sales export (on AWS, or on this machine with AWS_ENDPOINT_URL)
 
 export-replay: $(TOOLS) ## Show what the export gave up: make export-replay [REPLAY=yes] [ORDER=id] [STACK=event-hub]
-	@python -m local.sales_export --stack $(or $(STACK),event-hub) \
-		$(if $(ORDER),--order "$(ORDER)") $(if $(filter yes,$(REPLAY)),--replay)
+	@python -m local.sales_export --stack $(STACK) \
+		$(if $(ORDER),--order "$$ORDER") $(if $(filter yes,$(REPLAY)),--replay)
 
 ##@ Run on AWS
 
@@ -147,7 +147,7 @@ deploy-no-flow-control: $(TOOLS) build ## Deploy the variant without flow contro
 	sam deploy --config-env no-flow-control
 
 loadtest: $(TOOLS) $(ARTILLERY) ## Load a deployed stack: make loadtest [STACK=event-hub] [PROFILE=published|short]
-	python -m loadtest run --stack $(or $(STACK),event-hub) --profile $(or $(PROFILE),published)
+	python -m loadtest run --stack $(STACK) --profile $(or $(PROFILE),published)
 
 ##@ Look after the repository
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 
 @dataclass(frozen=True)
@@ -76,21 +75,6 @@ def settle(
         duplicates=sum(count - 1 for count in effects.values() if count > 1),
         unexpected=frozenset({order.order_id for order in sent} & at_courier - accepted),
     )
-
-
-def order_id_in(body: str) -> str | None:
-    """Find the order id in a dead letter: a bare order, or one in the `detail.data` of an event."""
-    try:
-        message: Any = json.loads(body)
-    except ValueError:
-        return None
-    for path in (("order_id",), ("data", "order_id"), ("detail", "data", "order_id")):
-        value = message
-        for key in path:
-            value = value.get(key) if isinstance(value, dict) else None
-        if isinstance(value, str):
-            return value
-    return None
 
 
 def read_records(lines: Collection[str]) -> list[SentOrder]:

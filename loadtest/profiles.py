@@ -17,9 +17,6 @@ SHORT_TIME = 1 / 15
 PUBLISHED_COURIER_RATE = 10.0
 """Calls a second that the courier of the published experiment accepts (its burst is the same)."""
 
-PUBLISHED_COURIER_LATENCY = (0.0, 2.0)
-"""Seconds that the courier of the published experiment takes to answer, uniform."""
-
 PUBLISHED_RETRY_WAIT = (3.0, 8.0)
 """Seconds that the build without flow control waits between two calls for one order, uniform."""
 

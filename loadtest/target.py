@@ -10,7 +10,7 @@ from typing import Any, Protocol
 import boto3
 from botocore.config import Config
 
-from loadtest.ledger import order_id_in
+from hub.dead_letters import Look, read_letter
 from local.deployed import StackNotFoundError, stack_outputs
 
 FUNCTIONS = ("Notification", "Delivery", "Sales")
@@ -27,6 +27,9 @@ DELIVERY_DEAD_LETTER_QUEUES = (
     "DeliveryDeadLetterQueueUrl",
 )
 SIDE_DEAD_LETTER_QUEUES = ("SalesDeadLetterQueueUrl",)
+
+MOST_LETTERS, LOOK_S = 20_000, 100.0
+"""Of a queue: more than the published load has orders, and the seconds to look at them."""
 
 
 class DeployedStack(Protocol):
@@ -102,25 +105,13 @@ def messages(stack: DeployedStack, queues: tuple[str, ...]) -> dict[str, int]:
 
 
 def dead_letters(stack: DeployedStack, queues: tuple[str, ...]) -> dict[str, str | None]:
-    """Peek at every message: message id to the order id in it, None where there is none.
-
-    Each message is hidden for a moment while the others are read, and shown again at the end.
-    """
+    """Look at every letter: message id to the order id in it, None where there is none."""
     sqs = stack.client("sqs")
     found: dict[str, str | None] = {}
-    for queue in queues:
-        url = stack.outputs.get(queue)
-        if not url:
-            continue
-        receipts: list[str] = []
-        while batch := sqs.receive_message(
-            QueueUrl=url, MaxNumberOfMessages=10, VisibilityTimeout=60, WaitTimeSeconds=1
-        ).get("Messages"):
-            for message in batch:
-                found[message["MessageId"]] = order_id_in(message["Body"])
-                receipts.append(message["ReceiptHandle"])
-        for receipt in receipts:
-            sqs.change_message_visibility(QueueUrl=url, ReceiptHandle=receipt, VisibilityTimeout=0)
+    for url in filter(None, map(stack.outputs.get, queues)):
+        with Look(sqs, url, most=MOST_LETTERS, seconds=LOOK_S) as look:
+            letters = [read_letter(message) for message in look]
+        found |= {letter.message_id: letter.order_id for letter in letters}
     return found
 
 

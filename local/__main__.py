@@ -141,14 +141,10 @@ def down(arguments: argparse.Namespace) -> int:
 
 
 def status(arguments: argparse.Namespace) -> int:
-    """Show every stack of this name. Returns 1 when nothing runs."""
-    record = read_record(arguments.name)
-    if record is None:
-        say(f"nothing runs under the name {arguments.name}; `make up` starts it")
-        return 1
-    emulator = attach(record)
+    """Show every stack of this name."""
+    emulator, stacks = running(arguments.name)
     emulator.check()
-    for name in record["stacks"]:
+    for name in stacks:
         show(emulator.stack(name), arguments.show_key)
     show_environment(emulator)
     return 0
@@ -156,10 +152,7 @@ def status(arguments: argparse.Namespace) -> int:
 
 def key(arguments: argparse.Namespace) -> int:
     """Print the API key of one stack and nothing else, for use in other commands."""
-    record = read_record(arguments.name)
-    if record is None:
-        raise StackError(f"nothing runs under the name {arguments.name}; `make up` starts it")
-    emulator = attach(record)
+    emulator, _ = running(arguments.name)
     emulator.check()
     print(emulator.stack(f"{arguments.name}-{arguments.variant}").api_key())
     return 0
@@ -167,18 +160,14 @@ def key(arguments: argparse.Namespace) -> int:
 
 def logs(arguments: argparse.Namespace) -> int:
     """Print the functions' log lines in the order of their times, and the emulator's log."""
-    record = read_record(arguments.name)
-    if record is None:
-        say(f"nothing runs under the name {arguments.name}; `make up` starts it")
-        return 1
-    emulator = attach(record)
+    emulator, stacks = running(arguments.name)
     if emulator.log.exists():
         console.print(escape(emulator.log_tail(20)), style="dim")
     emulator.check()
     since = int((time.time() - arguments.minutes * 60) * 1000)
     seen: set[tuple[object, ...]] = set()
     while True:
-        events = [event for name in record["stacks"] for event in log_events(emulator.stack(name), since)]
+        events = [event for name in stacks for event in log_events(emulator.stack(name), since)]
         for event in sorted(events, key=lambda event: int(event["timestamp"])):
             identity = (event["logStreamName"], event["timestamp"], event["message"])
             if identity not in seen:
@@ -259,6 +248,18 @@ def read_record(name: str) -> dict[str, Any] | None:
     """What was started under a name, or None."""
     path = record_path(name)
     return json.loads(path.read_text()) if path.exists() else None
+
+
+def running(name: str) -> tuple[RunningEmulator, list[str]]:
+    """The emulator that was started under a name, and its stacks.
+
+    Raises:
+        StackError: There is none.
+    """
+    record = read_record(name)
+    if record is None:
+        raise StackError(f"nothing runs under the name {name}; `make up` starts it")
+    return attach(record), list(record["stacks"])
 
 
 def attach(record: dict[str, Any]) -> RunningEmulator:

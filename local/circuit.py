@@ -49,7 +49,7 @@ def parse() -> argparse.Namespace:
         "close": "let deliveries flow again without probes, slowly at first",
     }.items():
         command = commands.add_parser(action, help=text)
-        command.add_argument("--stack", default="event-hub", help="name of the CloudFormation stack (event-hub)")
+        command.add_argument("--stack", default="event-hub", help="name of the CloudFormation stack (%(default)s)")
         if action != "status":
             command.add_argument("--reason", required=True, type=_reason, help="why; recorded and announced")
     return parser.parse_args()

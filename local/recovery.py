@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 import time
 from collections import Counter
@@ -21,16 +20,11 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from local.deployed import StackNotFoundError, stack_outputs
-from local.durations import read_duration, show_duration
-
-# The layer's package reads letters here exactly as it does in the functions. Its logger is not for a terminal.
-os.environ.setdefault("POWERTOOLS_LOG_LEVEL", "CRITICAL")
-os.environ.setdefault("POWERTOOLS_TRACE_DISABLED", "true")
-
 from hub.dead_letters import Home, Letter, Look, count, read_homes, read_letter
 from hub.redrive import DEFAULT_RATE, InvalidPlan, read_plan
 from hub.replay import InvalidReplay, read_rules, read_window
+from local.deployed import StackNotFoundError, stack_outputs
+from local.durations import read_duration, show_duration
 
 MOST_LETTERS = 1000
 console = Console(highlight=False)

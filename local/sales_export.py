@@ -15,7 +15,6 @@ import argparse
 import base64
 import json
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from itertools import batched
@@ -27,6 +26,7 @@ from botocore.exceptions import BotoCoreError, ClientError
 from rich.console import Console
 from rich.markup import escape
 
+from hub.dead_letters import Look
 from hub.redaction import redact
 from local.deployed import StackNotFoundError, stack_outputs
 
@@ -36,9 +36,13 @@ NEEDED_OUTPUTS = (
     "SalesExportLogGroupName",
     "SalesTableName",
 )
-SECONDS_TO_WORK = 300
-"""How long nobody else sees the messages that are being worked on."""
+MOST_LETTERS, SECONDS_TO_WORK = 10_000, 600.0
+"""Messages that one call settles at most, and for how long it takes on new ones."""
+HIDDEN_SECONDS = 900
+"""How long nobody else sees them: a batch of ten that is being settled may invoke the function for a minute each."""
 RECORDS_AT_ONCE = 50
+READS_OF_STREAM = 100
+"""How often the stream is asked for the records of one message."""
 LOG_MARGIN = timedelta(minutes=2)
 TRIMMED = {"TrimmedDataAccessException", "ResourceNotFoundException"}
 console = Console(highlight=False, soft_wrap=True)
@@ -67,16 +71,31 @@ class Sale:
 
 @dataclass(frozen=True)
 class Letter:
-    """A message of the on-failure queue."""
+    """What a message of the on-failure queue says."""
 
-    receipt_handle: str
     body: dict[str, Any] = field(repr=False)
 
     @property
     def place(self) -> dict[str, Any]:
-        """Where in the stream the records stand."""
-        place: dict[str, Any] = self.body["DDBStreamBatchInfo"]
+        """Where in the stream the records stand.
+
+        Raises:
+            ExportError: It is no message of Lambda's.
+        """
+        place = self.body.get("DDBStreamBatchInfo")
+        if not isinstance(place, dict):
+            raise ExportError(
+                "A message names no place in a stream, so it is not from the export's mapping. Find out who sent it, "
+                "and delete it by hand"
+            )
         return place
+
+    @property
+    def headline(self) -> str:
+        """When it was given up, why, and after how many tries."""
+        context = self.body.get("requestContext", {})
+        tries = context.get("approximateInvokeCount", "?")
+        return f"{self.body.get('timestamp')} {context.get('condition')} after {tries} tries"
 
     def covers(self, sequence_number: str) -> bool:
         """Whether a record is among those that were given up."""
@@ -101,34 +120,11 @@ class SalesExport:
         # The function may take a minute to answer.
         self.lambda_ = boto3.client("lambda", config=Config(read_timeout=70, retries={"total_max_attempts": 1}))
 
-    def letters(self) -> Iterator[Letter]:
-        """Take all messages, once each; they stay in the queue, out of sight, until they are settled."""
-        seen: set[str] = set()
-        while True:
-            messages: list[Any] = self.sqs.receive_message(
-                QueueUrl=self.queue, MaxNumberOfMessages=10, VisibilityTimeout=SECONDS_TO_WORK, WaitTimeSeconds=1
-            ).get("Messages", [])
-            fresh = [message for message in messages if message["MessageId"] not in seen]
-            if not fresh:
-                return
-            seen |= {message["MessageId"] for message in fresh}
-            yield from (Letter(message["ReceiptHandle"], json.loads(message["Body"])) for message in fresh)
-
-    def delete(self, letter: Letter) -> None:
-        """Take a message out of the queue for good."""
-        self.sqs.delete_message(QueueUrl=self.queue, ReceiptHandle=letter.receipt_handle)
-
-    def put_back(self, letter: Letter) -> None:
-        """Let a message be seen again at once."""
-        self.sqs.change_message_visibility(
-            QueueUrl=self.queue, ReceiptHandle=letter.receipt_handle, VisibilityTimeout=0
-        )
-
     def sales(self, letter: Letter) -> list[Sale]:
         """Find out which sales a message is about.
 
         Raises:
-            ExportError: Neither the stream nor the function's log has them any more.
+            ExportError: Neither the stream nor the function's log has all of them any more.
         """
         logged = self._logged(letter)
         streamed = [
@@ -140,18 +136,27 @@ class SalesExport:
             )
             for record in self._streamed(letter)
         ]
-        if not streamed and not logged:
+        if streamed:
+            return streamed
+        if len(logged) < letter.place["batchSize"]:
+            known = ", ".join(sorted(sale.order_id for sale in logged.values()))
             raise ExportError(
-                f"neither the stream nor {self.log_group} has the records from "
-                f"{letter.place['startSequenceNumber']} to {letter.place['endSequenceNumber']} any more. Look in "
-                f"{self.table} for orders received before {letter.place['approximateArrivalOfLastRecord']} that have "
-                "no object in the bucket, and export each with ORDER=<order id> REPLAY=yes"
+                f"neither the stream nor {self.log_group} has all {letter.place['batchSize']} records from "
+                f"{letter.place['startSequenceNumber']} to {letter.place['endSequenceNumber']} any more"
+                f"{f' (the log has {known})' if known else ''}. Look in {self.table} for orders received before "
+                f"{letter.place['approximateArrivalOfLastRecord']} that have no object in the bucket, export each with "
+                "ORDER=<order id> REPLAY=yes, and delete the message by hand"
             )
-        return streamed or list(logged.values())
+        return list(logged.values())
 
-    def _streamed(self, letter: Letter) -> Iterator[dict[str, Any]]:
-        """Give the new items among a message's records; none when the stream has them no more."""
+    def _streamed(self, letter: Letter) -> list[dict[str, Any]]:
+        """Return the new items among a message's records: all of them, or none when the stream has them no more.
+
+        Raises:
+            ExportError: The stream gave a part of them only.
+        """
         place = letter.place
+        found: list[dict[str, Any]] = []
         try:
             iterator: str | None = self.streams.get_shard_iterator(
                 StreamArn=place["streamArn"],
@@ -159,26 +164,37 @@ class SalesExport:
                 ShardIteratorType="AT_SEQUENCE_NUMBER",
                 SequenceNumber=place["startSequenceNumber"],
             )["ShardIterator"]
-            while iterator:
+            # An answer without records is not the end: an open shard has none ("GetRecords", DynamoDB API reference).
+            for _ in range(READS_OF_STREAM):
+                if iterator is None:
+                    break
                 answer: Any = self.streams.get_records(ShardIterator=iterator)
-                records = answer["Records"]
-                yield from (
-                    record
-                    for record in records
-                    if record["eventName"] == "INSERT" and letter.covers(record["dynamodb"]["SequenceNumber"])
-                )
-                if not records or int(records[-1]["dynamodb"]["SequenceNumber"]) >= int(place["endSequenceNumber"]):
-                    return
+                found += answer["Records"]
+                if found and int(found[-1]["dynamodb"]["SequenceNumber"]) >= int(place["endSequenceNumber"]):
+                    return [
+                        record
+                        for record in found
+                        if record["eventName"] == "INSERT" and letter.covers(record["dynamodb"]["SequenceNumber"])
+                    ]
                 iterator = answer.get("NextShardIterator")
         except ClientError as error:
             if error.response["Error"]["Code"] not in TRIMMED:
                 raise
+            return []
+        raise ExportError(
+            f"the stream did not give all records from {place['startSequenceNumber']} to {place['endSequenceNumber']}. "
+            "Nothing was exported: try again"
+        )
 
     def _logged(self, letter: Letter) -> dict[str, Sale]:
-        """Give the sales that the function's log names among a message's records, by sequence number."""
+        """Give the sales that the function began to export of a message's records, by sequence number.
+
+        Not only those with a reason: an invocation that dies leaves none. One that was exported is exported again,
+        which changes nothing.
+        """
         pages = self.logs.get_paginator("filter_log_events").paginate(
             logGroupName=self.log_group,
-            filterPattern='"FAILED"',
+            filterPattern='"sequence_number"',
             startTime=_milliseconds(letter.place["approximateArrivalOfFirstRecord"], -LOG_MARGIN),
             endTime=_milliseconds(letter.body["timestamp"], LOG_MARGIN),
         )
@@ -186,7 +202,8 @@ class SalesExport:
         for line in (_json(event["message"]) for page in pages for event in page["events"]):
             number, order_id = str(line.get("sequence_number", "")), line.get("order_id")
             if number.isdigit() and order_id and letter.covers(number):
-                found[number] = Sale(str(order_id), number, reason=str(line.get("reason", "")))
+                sale = found.setdefault(number, Sale(str(order_id), number))
+                sale.reason = str(line.get("reason", "")) or sale.reason
         return found
 
     def item(self, order_id: str) -> dict[str, Any] | None:
@@ -232,45 +249,43 @@ def main() -> int:
 def parse() -> argparse.Namespace:
     """Read the command line."""
     parser = argparse.ArgumentParser(prog="python -m local.sales_export", description=__doc__)
-    parser.add_argument("--stack", default="event-hub", help="name of the CloudFormation stack (event-hub)")
+    parser.add_argument("--stack", default="event-hub", help="name of the CloudFormation stack (%(default)s)")
     parser.add_argument("--replay", action="store_true", help="export what is shown, and delete its messages")
     parser.add_argument("--order", action="append", default=[], help="an order of SalesTable instead of the queue's")
     return parser.parse_args()
 
 
 def settle_letters(exporter: SalesExport, replay: bool) -> int:
-    """Show each message with its sales; replay and delete it, or put it back."""
+    """Show each message with its sales; replay them and delete it. What is not settled stays in the queue."""
     shown = unsettled = 0
-    kept: list[Letter] = []
-    for letter in exporter.letters():
-        shown += 1
-        try:
-            settled = settle(exporter, letter, replay)
-        except (ExportError, ClientError, BotoCoreError) as error:
-            console.print(f"   [red]{escape(str(error))}[/red]")
-            settled = False
-        if settled:
-            exporter.delete(letter)
-            continue
-        unsettled += 1
-        kept.append(letter)
-    # Not before all are seen: what is put back is received again.
-    for letter in kept:
-        exporter.put_back(letter)
+    with Look(
+        exporter.sqs, exporter.queue, most=MOST_LETTERS, seconds=SECONDS_TO_WORK, hidden_seconds=HIDDEN_SECONDS
+    ) as look:
+        for message in look:
+            shown += 1
+            try:
+                settled = settle(exporter, Letter(_json(message["Body"])), replay)
+            except (ExportError, ClientError, BotoCoreError) as error:
+                console.print(f"   [red]{escape(str(error))}[/red]")
+                settled = False
+            if settled:
+                look.remove(message)
+            else:
+                unsettled += 1
     if not shown:
         console.print("The sales export has given nothing up: its on-failure queue is empty.")
+    elif not look.exhausted:
+        console.print("[red]There are more messages.[/red] Try again for the rest.")
     elif not replay:
         console.print(f"{_messages(shown)}. When the cause is mended: make export-replay REPLAY=yes")
     elif unsettled:
         console.print(f"[red]{_messages(unsettled)} not settled.[/red] Mend the function or the item, and try again.")
-    return 1 if replay and unsettled else 0
+    return 1 if not look.exhausted or (replay and unsettled) else 0
 
 
 def settle(exporter: SalesExport, letter: Letter, replay: bool) -> bool:
     """Show one message's sales, and replay them; returns whether all of them are exported."""
-    context = letter.body["requestContext"]
-    tries = context.get("approximateInvokeCount", "?")
-    console.print(f"[bold]{letter.body['timestamp']}[/bold] {context['condition']} after {tries} tries")
+    console.print(f"[bold]{escape(letter.headline)}[/bold]")
     sales = exporter.sales(letter)
     for sale in sales:
         show(exporter, sale)

@@ -55,13 +55,10 @@ class Evidence:
 
     def _rate(self) -> Iterator[str]:
         end = datetime.now(UTC)
-        metric = {
-            "Namespace": metrics.namespace,
-            "MetricName": COURIER_FAILURE.name,
-            "Dimensions": [{"Name": "service", "Value": "delivery"}],
-        }
         points = self._cloudwatch.get_metric_statistics(
-            **metric,
+            Namespace=str(metrics.namespace),
+            MetricName=COURIER_FAILURE.name,
+            Dimensions=[{"Name": "service", "Value": COURIER_FAILURE.service}],
             StartTime=end - timedelta(seconds=_RECENT_SECONDS),
             EndTime=end,
             Period=_RECENT_SECONDS,

@@ -30,6 +30,7 @@ class Settings:
     alarm_topic_arn: str
     redrive_command: str
     stack_name: str
+    story_query: str
     log_group_names: str
 
 
@@ -39,6 +40,7 @@ READER = Reader(
     region=os.environ["AWS_REGION"],
     stack=SETTINGS.stack_name,
     redrive_command=SETTINGS.redrive_command,
+    story_query=SETTINGS.story_query,
     log_groups=SETTINGS.log_group_names.split(","),
 )
 SQS = boto3.client("sqs")

@@ -28,12 +28,14 @@ class Reader:
         region: The Region of the stack.
         stack: The stack's name.
         redrive_command: The command that starts the machine that sends letters again, without its input.
-        log_groups: The log groups that tell the story of an order.
+        story_query: The query that tells the story of an order.
+        log_groups: The log groups that it searches.
     """
 
     region: str
     stack: str
     redrive_command: str
+    story_query: str
     log_groups: Sequence[str]
 
     def story(self, letter: Letter, now: datetime) -> str | None:
@@ -42,7 +44,7 @@ class Reader:
         seconds = max(0.0, (now - begun).total_seconds()) + _HOUR
         if letter.correlation_id is None:
             return None
-        return story_link(letter.correlation_id, self.log_groups, region=self.region, seconds=seconds)
+        return story_link(letter.correlation_id, self.story_query, self.log_groups, region=self.region, seconds=seconds)
 
 
 def compose(

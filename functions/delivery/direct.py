@@ -57,7 +57,7 @@ class DirectDelivery:
             wait=self._wait,
             reraise=True,
         )
-        with record_status(order.detail_type, order.correlation_id, order_id=order.order_id, event_id=order.event_id):
+        with record_status(order.detail_type, order.correlation_id, **order.log_keys):
             attempts(self._call, order)
             completed = delivery_completed(
                 order, delivered_at=datetime.now(UTC), attempts=attempts.statistics["attempt_number"]

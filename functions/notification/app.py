@@ -82,6 +82,6 @@ def _dead_letter(message: Message, error: UnreadableEvent) -> list[Message]:
 
 
 def _report(order: Event, refusal: str | None) -> None:
-    with record_status(order.detail_type, order.correlation_id, order_id=order.order_id, event_id=order.event_id):
+    with record_status(order.detail_type, order.correlation_id, **order.log_keys):
         if refusal:
             raise NotPublished(refusal)

@@ -9,16 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-import pytest
-
 from local.stack import EmulatorSettings, RunningEmulator
 
-WITH_AND_WITHOUT_GAPS = [
-    pytest.param(False, id="gaps"),
-    pytest.param(True, id="bare", marks=pytest.mark.xfail(strict=True, reason="a gap of the emulator")),
-]
 MAXIMUM_MESSAGE_BYTES = 4096
-QUEUE_ARN = {"Fn::GetAtt": ["Queue", "Arn"]}
 ACCESS_LOG = '{"id":"$context.requestId","status":$context.status,"error":"$context.error.message"}'
 
 REQUEST_TEMPLATE = "&".join(

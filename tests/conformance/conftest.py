@@ -19,6 +19,12 @@ from local.stack import EmulatorSettings, RunningEmulator
 ROLE = "arn:aws:iam::000000000000:role/conformance"
 RETRY_SECONDS = 0.3
 MAPPING_CHANGE_SECONDS = 0.7
+WITH_AND_WITHOUT_GAPS = [
+    pytest.param(False, id="gaps"),
+    pytest.param(True, id="bare", marks=pytest.mark.xfail(strict=True, reason="a gap of the emulator")),
+]
+"""Whether the emulator is bare: what a gap is closed for must fail there."""
+
 _numbers = itertools.count(1)
 
 
@@ -153,12 +159,7 @@ def emulators() -> Iterator[Emulators]:
         emulator.stop()
 
 
-@pytest.fixture(
-    params=[
-        pytest.param(False, id="gaps"),
-        pytest.param(True, id="bare", marks=pytest.mark.xfail(strict=True, reason="a gap of the emulator")),
-    ]
-)
+@pytest.fixture(params=WITH_AND_WITHOUT_GAPS)
 def account(request: pytest.FixtureRequest, emulators: Emulators) -> Iterator[Account]:
     """For what only holds with the gaps closed: runs on the bare emulator too, and must fail there."""
     yield from fresh_account(emulators.get(bare=request.param), patience=2 if request.param else 15)

@@ -14,7 +14,8 @@ from typing import Any
 
 import pytest
 
-from tests.conformance.api_gateway import WITH_AND_WITHOUT_GAPS, Api, deployed, role, template
+from tests.conformance.api_gateway import Api, deployed, role, template
+from tests.conformance.conftest import WITH_AND_WITHOUT_GAPS
 
 CODE = """
 import time

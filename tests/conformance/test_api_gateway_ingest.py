@@ -16,13 +16,13 @@ from botocore.exceptions import WaiterError
 
 from tests.conformance.api_gateway import (
     MAXIMUM_MESSAGE_BYTES,
-    WITH_AND_WITHOUT_GAPS,
     Api,
     create,
     definition,
     deployed,
     ingest_stack,
 )
+from tests.conformance.conftest import WITH_AND_WITHOUT_GAPS
 
 ORDER = {"order_id": "ord-1", "total": 59.9, "items": [{"sku": "a", "quantity": 1}]}
 

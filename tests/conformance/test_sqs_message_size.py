@@ -8,7 +8,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 from local.stack import EmulatorSettings, RunningEmulator
-from tests.conformance.api_gateway import WITH_AND_WITHOUT_GAPS
+from tests.conformance.conftest import WITH_AND_WITHOUT_GAPS
 
 LIMIT = 1024
 ATTRIBUTES = {"ab": {"DataType": "String", "StringValue": "cd"}}

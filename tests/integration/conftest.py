@@ -1,6 +1,6 @@
 """The real stack on this machine, in both variants, for the integration tests.
 
-One emulator serves all tests of a session, so run them in one process (no pytest-xdist).
+Each worker of pytest-xdist has an emulator of its own: tests switch their courier's mode and wait for its queues.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from local.stack import VARIANTS, EmulatorSettings, RunningEmulator, Stack
+from tests.integration.deployed_hub import Hub
 
 ASYNC_RETRY_SECONDS = 1.0
 FAST = {
@@ -47,3 +48,15 @@ def flow_control_stack(stacks: dict[str, Stack]) -> Stack:
 def no_flow_control_stack(stacks: dict[str, Stack]) -> Stack:
     """Give the published first build."""
     return stacks["no-flow-control"]
+
+
+@pytest.fixture(scope="session")
+def hub(flow_control_stack: Stack) -> Hub:
+    """Give the hub with flow control."""
+    return Hub(flow_control_stack)
+
+
+@pytest.fixture(params=["flow_control_stack", "no_flow_control_stack"], ids=["flow-control", "no-flow-control"])
+def either(request: pytest.FixtureRequest) -> Hub:
+    """Give the hub in each variant."""
+    return Hub(request.getfixturevalue(request.param))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from local.circuit import read_item
 from tests.integration.conftest import FAST
 from tests.integration.deployed_hub import Hub, eventually
 
@@ -22,17 +23,13 @@ class Circuit:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         self.outputs = hub.stack.outputs
-        self.machines = hub.stack.client("stepfunctions")
+        self.machines = hub.machines
         self.functions = hub.stack.client("lambda")
 
     @property
     def item(self) -> dict[str, str]:
         """The circuit's item as text."""
-        answer = self.hub.dynamodb.get_item(
-            TableName=self.outputs["DeliveryTableName"], Key={"pk": {"S": "circuit#courier"}}, ConsistentRead=True
-        )
-        item = {name: str(next(iter(value.values()))) for name, value in answer.get("Item", {}).items()}
-        return {"state": "closed", "version": "0"} | item
+        return read_item(self.outputs, self.hub.dynamodb)
 
     @property
     def mapping(self) -> tuple[str, int]:
@@ -43,22 +40,7 @@ class Circuit:
     def start(self, action: str, **more: Any) -> str:
         """Start the machine as a person does."""
         given = {"action": action, "reason": f"test: {action}", "cause": "person"} | more
-        return str(
-            self.machines.start_execution(stateMachineArn=self.outputs["CircuitBreakerArn"], input=json.dumps(given))[
-                "executionArn"
-            ]
-        )
-
-    def ended(self, execution: str, within: float = 60) -> dict[str, Any]:
-        """Wait for the end of an execution; returns its status and output."""
-
-        def end() -> dict[str, Any] | None:
-            described = self.machines.describe_execution(executionArn=execution)
-            return None if described["status"] == "RUNNING" else dict(described)
-
-        described = eventually(end, within=within, what=f"{execution} ends; {self.item}, {self.mapping}")
-        assert described is not None
-        return described
+        return self.hub.start("CircuitBreakerArn", given)
 
     def reaches(self, *states: str, within: float = 60) -> None:
         """Wait until the circuit is in one of some states."""

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import itertools
 import json
+import os
+import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -16,7 +19,7 @@ from uuid import uuid4
 
 import boto3.dynamodb.types
 
-from local.stack import Stack
+from local.stack import CREDENTIALS, REGION, ROOT, Stack
 
 _DESERIALIZE = boto3.dynamodb.types.TypeDeserializer().deserialize
 
@@ -74,6 +77,7 @@ class Hub:
         self.stack = stack
         self.sqs = stack.client("sqs")
         self.dynamodb = stack.client("dynamodb")
+        self.machines = stack.client("stepfunctions")
 
     @cached_property
     def api_key(self) -> str:
@@ -112,6 +116,34 @@ class Hub:
             yield
         finally:
             limit(usual)
+
+    def command(self, module: str, *arguments: str, stack: str = "") -> subprocess.CompletedProcess[str]:
+        """Run `python -m module` for this stack, or for another one, as a person does."""
+        aimed = {"AWS_ENDPOINT_URL": self.stack.endpoint, "AWS_DEFAULT_REGION": REGION, "COLUMNS": "200"}
+        return subprocess.run(
+            [sys.executable, "-m", module, *arguments, "--stack", stack or self.stack.name],
+            cwd=ROOT,
+            env=os.environ | CREDENTIALS | aimed,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    def start(self, machine: str, given: dict[str, Any]) -> str:
+        """Start the state machine whose ARN the stack gives in an output; returns the execution."""
+        answer = self.machines.start_execution(stateMachineArn=self.stack.outputs[machine], input=json.dumps(given))
+        return str(answer["executionArn"])
+
+    def ended(self, execution: str, *, within: float) -> dict[str, Any]:
+        """Wait for the end of an execution; returns its description."""
+
+        def end() -> dict[str, Any] | None:
+            described = self.machines.describe_execution(executionArn=execution)
+            return None if described["status"] == "RUNNING" else dict(described)
+
+        described = eventually(end, within=within, what=f"{execution} ends")
+        assert described is not None
+        return described
 
     def switch_courier(self, mode: str, retry_after: int = 1) -> None:
         """Switch the courier simulator into a mode."""

@@ -16,17 +16,11 @@ from uuid import uuid4
 
 import pytest
 
-from local.stack import Stack
 from tests.integration.deployed_hub import Hub, eventually, order
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(300)]
 
 THROTTLED_SECONDS = float(os.environ.get("THROTTLED_SECONDS", "8"))
-
-
-@pytest.fixture(scope="module")
-def hub(flow_control_stack: Stack) -> Hub:
-    return Hub(flow_control_stack)
 
 
 @pytest.fixture(autouse=True)

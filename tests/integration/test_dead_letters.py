@@ -7,10 +7,8 @@ schedule takes two seconds here, so people are told of what arrives while an ala
 from __future__ import annotations
 
 import json
-import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
@@ -18,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from local.stack import CREDENTIALS, REGION, ROOT, VARIANTS, EmulatorSettings, RunningEmulator
+from local.circuit import read_item
+from local.stack import VARIANTS, EmulatorSettings, RunningEmulator
 from tests.integration.conftest import FAST
 from tests.integration.deployed_hub import Hub, eventually, order
 from tests.unit.orders import an_envelope
@@ -27,6 +26,8 @@ pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
 
 LETTERS = "DeliveryDeadLetterQueueUrl"
 NO_PROBES = {"CircuitProbeWaitMin": "600", "CircuitProbeWaitMax": "600", "CircuitRampSeconds": "1"}
+PATIENT = {"CourierTimeout": "5"}
+"""A hundred orders at once may take this machine longer than the usual 2 s, and late answers would open the circuit."""
 
 
 class Recovery:
@@ -35,7 +36,6 @@ class Recovery:
     def __init__(self, hub: Hub) -> None:
         self.hub = hub
         self.outputs = hub.stack.outputs
-        self.machines = hub.stack.client("stepfunctions")
         sqs, sns = hub.sqs, hub.stack.client("sns")
         self._people = sqs.create_queue(QueueName=f"people-of-{hub.stack.name}")["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=self._people, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
@@ -43,21 +43,11 @@ class Recovery:
 
     def start(self, machine: str, **given: Any) -> str:
         """Start a machine, named by the output with its ARN."""
-        return str(
-            self.machines.start_execution(stateMachineArn=self.outputs[machine], input=json.dumps(given))[
-                "executionArn"
-            ]
-        )
+        return self.hub.start(machine, given)
 
-    def ended(self, execution: str, within: float = 120) -> dict[str, Any]:
+    def ended(self, execution: str) -> dict[str, Any]:
         """Wait for the end of an execution that succeeds; returns its output."""
-
-        def end() -> dict[str, Any] | None:
-            described = self.machines.describe_execution(executionArn=execution)
-            return None if described["status"] == "RUNNING" else dict(described)
-
-        described = eventually(end, within=within, what=f"{execution} ends")
-        assert described is not None
+        described = self.hub.ended(execution, within=120)
         assert described["status"] == "SUCCEEDED", described
         output: dict[str, Any] = json.loads(described["output"])
         return output
@@ -113,7 +103,7 @@ def hubs() -> Iterator[dict[str, Hub]]:
     with RunningEmulator.start(settings) as emulator:
         stacks = emulator.deploy_all(
             {
-                "letters": VARIANTS["flow-control"] | FAST | NO_PROBES,
+                "letters": VARIANTS["flow-control"] | FAST | NO_PROBES | PATIENT,
                 "letters-direct": VARIANTS["no-flow-control"] | FAST,
             }
         )
@@ -212,10 +202,7 @@ def test_it_stops_when_the_circuit_opens(recovery: Recovery) -> None:
 
 
 def _circuit(recovery: Recovery) -> str:
-    item = recovery.hub.dynamodb.get_item(
-        TableName=recovery.outputs["DeliveryTableName"], Key={"pk": {"S": "circuit#courier"}}, ConsistentRead=True
-    ).get("Item", {})
-    return str(item.get("state", {}).get("S", "closed"))
+    return read_item(recovery.outputs, recovery.hub.dynamodb)["state"]
 
 
 def test_it_stops_when_failures_return(recovery: Recovery) -> None:
@@ -306,14 +293,7 @@ def _replayed(recovery: Recovery, name: str, log_group: str, begun: datetime) ->
 
 def test_a_person_lists_redrives_and_replays_from_the_command_line(recovery: Recovery) -> None:
     def by_hand(*arguments: str) -> subprocess.CompletedProcess[str]:
-        environment = CREDENTIALS | {
-            "AWS_ENDPOINT_URL": recovery.hub.stack.endpoint,
-            "AWS_DEFAULT_REGION": REGION,
-            "PATH": os.environ["PATH"],
-            "COLUMNS": "200",
-        }
-        command = [sys.executable, "-m", "local.recovery", *arguments, "--stack", recovery.hub.stack.name]
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        return recovery.hub.command("local.recovery", *arguments)
 
     recovery.dies(2)
     recovery.hub.switch_courier("healthy")

@@ -7,20 +7,9 @@ import time
 
 import pytest
 
-from local.stack import Stack
 from tests.integration.deployed_hub import Hub, eventually, order
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(90)]
-
-
-@pytest.fixture(scope="module")
-def hub(flow_control_stack: Stack) -> Hub:
-    return Hub(flow_control_stack)
-
-
-@pytest.fixture(params=["flow_control_stack", "no_flow_control_stack"], ids=["flow-control", "no-flow-control"])
-def either(request: pytest.FixtureRequest) -> Hub:
-    return Hub(request.getfixturevalue(request.param))
 
 
 def test_an_accepted_order_is_delivered_once_and_sold_once(either: Hub) -> None:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from local.stack import ROOT, Stack
+from local.stack import ROOT
 from tests.integration.deployed_hub import Hub, eventually, order
 from tests.runtime.loopback import JsonRequestHandler, LoopbackServer
 
@@ -77,11 +77,6 @@ class Gateway(JsonRequestHandler):
             self.answer(500, b'{"message": "something broke on the way back"}')
         else:
             self.answer(status, text, {"Retry-After": headers["Retry-After"]} if "Retry-After" in headers else {})
-
-
-@pytest.fixture
-def hub(flow_control_stack: Stack) -> Hub:
-    return Hub(flow_control_stack)
 
 
 @pytest.fixture

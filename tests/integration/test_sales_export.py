@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
-import sys
 import time
 from datetime import UTC, datetime
 from itertools import batched, chain
@@ -13,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from local.stack import CREDENTIALS, REGION, ROOT, Stack
+from local.stack import Stack
 from tests.integration.deployed_hub import Hub, eventually, order
 
 pytestmark = [pytest.mark.integration, pytest.mark.timeout(240)]
@@ -73,10 +71,7 @@ class Export:
 
     def command(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         """Run the command that `make export-replay` runs."""
-        environment = os.environ | CREDENTIALS | {"AWS_ENDPOINT_URL": self.stack.endpoint}
-        environment |= {"AWS_DEFAULT_REGION": REGION, "PYTHONPATH": str(ROOT / "layers" / "hub")}
-        command = [sys.executable, "-m", "local.sales_export", "--stack", self.stack.name, *arguments]
-        return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+        return Hub(self.stack).command("local.sales_export", *arguments)
 
 
 def test_a_poison_record_among_a_thousand_leaves_alone_and_is_replayed(flow_control_stack: Stack) -> None:

@@ -538,6 +538,21 @@ FAULTS = [
         "function_is_in_the_story",
         put(f"{R}/StoryQuery/Properties/LogGroupNames", [{"Ref": "DeliveryLogGroup"}]),
     ),
+    fault(
+        "another story behind the link",
+        "story_link_is_the_saved_query",
+        put(f"{R}/StoryQuery/Properties/QueryString", "fields @message"),
+    ),
+    fault(
+        "link that searches less",
+        "story_link_is_the_saved_query",
+        drop(f"{R}/DeadLettersFunction/Properties/Environment/Variables/LOG_GROUP_NAMES/Fn::Join/1/0"),
+    ),
+    fault(
+        "export that nobody counts",
+        "records_are_counted",
+        drop(f"{R}/SuccessRateQuery/Properties/LogGroupNames/3"),
+    ),
     # Form
     fault("parameter without a word", "parameter_is_described", drop("/Parameters/CourierRate/Description")),
     fault("boundless parameter", "parameter_is_bounded", drop("/Parameters/CourierTimeout/MaxValue")),

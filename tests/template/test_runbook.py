@@ -86,6 +86,18 @@ def test_the_runbook_says_what_the_alarms_cost(flow_control: str) -> None:
     )
 
 
+def test_the_readme_says_the_same_of_the_alarms() -> None:
+    runbook_says = re.search(r"the alarms cost (\d+\.\d\d) USD", (ROOT / "docs" / "runbook.md").read_text())
+    assert runbook_says
+    assert f"alarms ({runbook_says[1]})" in (ROOT / "README.md").read_text()
+
+
+def test_nobody_is_sent_past_the_redrive() -> None:
+    """StartMessageMoveTask reads no circuit and stops for nothing (docs/decisions.md); people get make redrive."""
+    texts = [ROOT / "README.md", ROOT / "template.yaml", *(ROOT / "docs").glob("*.md")]
+    assert [text.name for text in texts if "start-message-move-task" in text.read_text()] == []
+
+
 def test_commands_can_be_copied() -> None:
     """Each block of the runbook is shell, continued lines and all."""
     blocks = re.findall(

@@ -11,6 +11,7 @@ import boto3
 import pytest
 from moto import mock_aws
 
+from hub.dead_letters import Look
 from hub.instrument import logger, metrics
 from tests.unit.aws import REGION, AwsErrors, Bus
 from tests.unit.courier_server import CourierServer
@@ -23,6 +24,7 @@ def aws(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("AWS_DEFAULT_REGION", REGION)
     for name in ("AWS_PROFILE", "AWS_ENDPOINT_URL"):  # as `make up` prints it, for whoever uses the emulator too
         monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(Look, "WAIT_SECONDS", 0)  # long polling finds nothing more here
     monkeypatch.setattr(boto3, "client", _shared(boto3.client))
     monkeypatch.setattr(boto3, "resource", _shared(boto3.resource))
     with mock_aws():

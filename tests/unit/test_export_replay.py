@@ -108,6 +108,18 @@ class World:
         """Let a day pass."""
         self.errors.refuse("GetShardIterator", "TrimmedDataAccessException")
 
+    def forget(self, status: str, order_id: str) -> None:
+        """Let the log miss a status of an order, as when an invocation dies."""
+        events = self.logs.get_log_events(logGroupName=LOG_GROUP, logStreamName="1")["events"]
+        self.forget_log()
+        self.logs.create_log_stream(logGroupName=LOG_GROUP, logStreamName="1")
+        kept = [
+            {"timestamp": event["timestamp"], "message": event["message"]}
+            for event in events
+            if (line := json.loads(event["message"])).get("status") != status or line.get("order_id") != order_id
+        ]
+        self.logs.put_log_events(logGroupName=LOG_GROUP, logStreamName="1", logEvents=kept)
+
     def forget_log(self) -> None:
         self.logs.delete_log_stream(logGroupName=LOG_GROUP, logStreamName="1")
 
@@ -231,6 +243,81 @@ def test_what_nobody_remembers_is_told_with_what_to_do(world: World, run: Run) -
     assert "neither the stream nor" in shown
     assert "ORDER=<order id> REPLAY=yes" in shown
     assert world.waiting == 1
+
+
+def test_an_answer_without_records_is_not_the_end_of_the_stream(world: World, run: Run) -> None:
+    world.put(*(an_image(f"ord-{number}") for number in range(4)))
+    world.give_up(0, 3)
+    world.s3.delete_objects(
+        Bucket=BUCKET,
+        Delete={"Objects": [{"Key": one["Key"]} for one in world.s3.list_objects_v2(Bucket=BUCKET)["Contents"]]},
+    )
+    asked = iter(range(100))
+
+    def in_parts(parameters: Any, proceed: Callable[[Any], Any]) -> Any:
+        """Give the first record, then nothing, then the rest."""
+        answer = proceed(parameters)
+        match next(asked):
+            case 0:
+                return answer | {"Records": answer["Records"][:1], "NextShardIterator": parameters["ShardIterator"]}
+            case 1:
+                return answer | {"Records": [], "NextShardIterator": parameters["ShardIterator"]}
+        return answer | {"Records": answer["Records"][1:]}
+
+    world.errors.on("GetRecords", in_parts)
+    assert run("--replay")[0] == 0
+    assert len(world.exported()) == 4
+    assert world.waiting == 0
+
+
+def test_a_part_of_the_stream_settles_nothing(world: World, run: Run) -> None:
+    world.put(*(an_image(f"ord-{number}") for number in range(4)))
+    world.give_up(0, 3)
+    world.errors.on(
+        "GetRecords",
+        lambda parameters, proceed: (
+            proceed(parameters) | {"Records": proceed(parameters)["Records"][:1], "NextShardIterator": None}
+        ),
+    )
+    status, shown = run("--replay")
+    assert (status, world.waiting) == (1, 1)
+    assert "the stream did not give all records" in shown
+
+
+def test_after_a_day_the_sales_of_an_invocation_that_died_are_known_by_their_beginning(world: World, run: Run) -> None:
+    world.put(an_image("ord-1", total=POISON), an_image("ord-2"), an_image("ord-3"))
+    world.errors.refuse("PutObject", "SlowDown")
+    world.give_up(0, 2)
+    world.forget("FAILED", "ord-2")
+    world.errors.on("PutObject", lambda parameters, proceed: proceed(parameters))
+    world.put(an_image("ord-1"))
+    world.forget_stream()
+    assert run("--replay")[0] == 0
+    assert world.exported() == ["ord-1", "ord-2", "ord-3"]
+    assert world.waiting == 0
+
+
+def test_a_part_of_the_log_settles_nothing(world: World, run: Run) -> None:
+    world.put(an_image("ord-1", total=POISON), an_image("ord-2", total=POISON))
+    world.give_up(0, 1)
+    world.forget("START", "ord-2")
+    world.forget("FAILED", "ord-2")
+    world.put(an_image("ord-1"))
+    world.forget_stream()
+    status, shown = run("--replay")
+    assert (status, world.waiting) == (1, 1)
+    assert "has all 2 records" in shown
+    assert "(the log has ord-1)" in shown
+
+
+@pytest.mark.parametrize("body", ["{", "[]", '"x"', "{}", '{"DDBStreamBatchInfo": 1}'])
+def test_a_message_of_somebody_else_stops_nobody(world: World, run: Run, body: str) -> None:
+    world.queue.send(body)
+    world.put(an_image("ord-1"))
+    world.give_up()
+    status, shown = run("--replay")
+    assert (status, world.waiting, world.exported()) == (1, 1, ["ord-1"])
+    assert "names no place in a stream" in shown
 
 
 def test_a_function_that_fails_deletes_nothing(world: World, run: Run) -> None:

@@ -12,7 +12,6 @@ import boto3
 import pytest
 
 from hub.circuit import ITEM_KEY
-from hub.dead_letters import Look
 from tests.unit.aws import REGION, AwsErrors, Queue, create_table
 from tests.unit.lambda_functions import call, load_function
 from tests.unit.letters import EVENT_BUS, HUB, INVOCATION
@@ -60,7 +59,6 @@ class Recovery:
 
 @pytest.fixture
 def recovery(aws: None, aws_errors: AwsErrors, monkeypatch: pytest.MonkeyPatch) -> Recovery:
-    monkeypatch.setattr(Look, "WAIT_SECONDS", 0)
     sources = {"ingest", "sales", "delivery"}
     queues = {name: Queue(name) for name in (*sources, *(f"{name}-letters" for name in (*sources, "event-bus")))}
     people = Queue("people")

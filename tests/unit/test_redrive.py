@@ -127,6 +127,8 @@ def test_a_window_is_read_in_any_time_zone() -> None:
         ({"from": "2026-11-21T09:00:00Z"}, "from must be before to"),
         ({"to": "2026-11-21T12:00:01Z"}, "to must not lie in the future"),
         ({"from": "2026-11-07T11:59:59Z"}, "from must not be older than 14 days"),
+        ({"from": "0001-01-01T00:00:00+14:00"}, "from must be a time such as"),
+        ({"from": "2026-11-21T09:00:00.1Z", "to": "2026-11-21T09:00:00.9Z"}, "from must be before to"),
         ({"queue": "sales"}, "queue is no field"),
     ],
 )

@@ -117,6 +117,7 @@ def test_dead_letters(aws: None, monkeypatch: pytest.MonkeyPatch) -> None:
         "ALARM_TOPIC_ARN": boto3.client("sns").create_topic(Name="people")["TopicArn"],
         "REDRIVE_COMMAND": "aws stepfunctions start-execution",
         "STACK_NAME": "hub",
+        "STORY_QUERY": 'fields @message | filter correlation_id = "{{correlation_id}}"',
         "LOG_GROUP_NAMES": "sales",
     }
     assert call(load_function("dead_letters", environment), sample("dead_letters")) == {"sales": 1}

@@ -108,14 +108,14 @@ class Redriven:
         """Read the attribute; None if it is missing or is not ours."""
         try:
             found = json.loads(text)
-            return cls(int(found["times"]), str(found["at"]), str(found["by"]))
-        except (ValueError, TypeError, KeyError, RecursionError):
+            return cls(int(found["times"]), readable(str(found["at"])), readable(str(found["by"])))
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             return None
 
 
 @dataclass(frozen=True)
 class Letter:
-    """A dead letter as people need to know it. Nothing in it is private but ``body``."""
+    """A dead letter as people need to know it. Nothing in it is private, or could not be shown, but ``body``."""
 
     message_id: str
     outcome: str
@@ -150,7 +150,7 @@ class Letter:
     @property
     def shown(self) -> str:
         """The failed event without personal data; of a body that nobody can read, size and fingerprint."""
-        return str(redact({"body": self.body}, frozenset(private_texts(self.body)))["body"])
+        return readable(str(redact({"body": self.body}, frozenset(private_texts(self.body)))["body"]))
 
 
 def read_letter(message: MessageTypeDef) -> Letter:
@@ -179,19 +179,30 @@ def read_letter(message: MessageTypeDef) -> Letter:
     event = _of(document, "requestPayload") or document
     return Letter(
         message_id=message.get("MessageId", ""),
-        outcome=facts["outcome"],
-        reason=redact_text(facts["reason"], frozenset(private_texts(body))),
-        answer=attributes.get("answer", ""),
-        correlation_id=attributes.get("correlation_id") or _text(event, "detail", "metadata", "correlation_id"),
+        outcome=readable(facts["outcome"]),
+        reason=readable(redact_text(facts["reason"], frozenset(private_texts(body)))),
+        answer=readable(attributes.get("answer", "")),
+        correlation_id=readable(attributes["correlation_id"])
+        if attributes.get("correlation_id")
+        else _text(event, "detail", "metadata", "correlation_id"),
         order_id=_text(event, "detail", "data", "order_id") or _text(event, "order_id"),
         tries=facts["tries"],
         first_at=facts["first_at"],
         died_at=facts["died_at"] or (sent_at if told else None),
         sent_at=sent_at,
-        target=attributes.get("TARGET_ARN"),
+        target=readable(attributes["TARGET_ARN"]) if "TARGET_ARN" in attributes else None,
         redriven=Redriven.decode(attributes.get(REDRIVEN, "")),
         body=body,
     )
+
+
+def readable(text: str) -> str:
+    """Return a text in one line of what can be seen, whoever wrote it.
+
+    Half a surrogate cannot be sent to anybody, and one such letter would keep a whole queue from being told of; a line
+    break or a control character could make a letter's text look like the message's own, with a command to copy.
+    """
+    return "".join(one if one.isprintable() else "\N{REPLACEMENT CHARACTER}" for one in text)
 
 
 def _told_by_hub(attributes: Mapping[str, str]) -> dict[str, Any]:
@@ -248,13 +259,13 @@ def _of(document: Any, *path: str) -> Any:
 
 def _text(document: Any, *path: str) -> str | None:
     found = _of(document, *path)
-    return found if isinstance(found, str) and found else None
+    return readable(found) if isinstance(found, str) and found else None
 
 
 def _number(value: Any) -> int:
     try:
         return int(value)
-    except (ValueError, TypeError):
+    except (ValueError, TypeError, OverflowError):
         return 1
 
 
@@ -268,9 +279,9 @@ def _milliseconds(text: str | None) -> datetime | None:
 def _time(text: str | None) -> datetime | None:
     try:
         moment = datetime.fromisoformat(text or "")
-    except ValueError:
+        return moment.astimezone(UTC) if moment.tzinfo else moment.replace(tzinfo=UTC)
+    except (ValueError, OverflowError):
         return None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
 # ---------------------------------------------------------------------------------------------- looking at them
@@ -280,7 +291,7 @@ class Look:
     """Looks at the letters of a queue one after another, each once, and leaves them there.
 
     While it looks, the letters that it has seen are hidden; afterwards all are visible again but those that were
-    removed. A look that dies leaves them hidden for two minutes at most.
+    removed. A look that dies leaves them hidden for as long as it was told to hide them.
 
     >>> with Look(sqs, url, most=100) as look:  # doctest: +SKIP
     ...     for message in look:
@@ -290,11 +301,11 @@ class Look:
         client: A boto3 client of SQS.
         url: The dead-letter queue.
         most: Letters to look at, 1 or more.
-        seconds: How long to look, less than 120.
+        seconds: How long to look, less than hidden_seconds.
+        hidden_seconds: How long nobody else sees the letters, 43,200 at most.
         clock: Gives the time in seconds, from any start, and never goes back.
     """
 
-    HIDDEN_SECONDS = 120
     # Long polling asks all of SQS's servers, so that nothing received means that nothing is there (SQS developer guide,
     # "Amazon SQS short and long polling").
     WAIT_SECONDS = 1
@@ -306,6 +317,7 @@ class Look:
         *,
         most: int,
         seconds: float = 20.0,
+        hidden_seconds: int = 120,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._client = client
@@ -313,6 +325,7 @@ class Look:
         self._most = most
         self._clock = clock
         self._until = clock() + seconds
+        self._hidden_seconds = hidden_seconds
         self._receipts: dict[str, str] = {}
         self._seen: set[str] = set()
         self.exhausted = False
@@ -329,7 +342,7 @@ class Look:
                 QueueUrl=self._url,
                 MaxNumberOfMessages=min(10, self._most - len(self._seen)),
                 WaitTimeSeconds=self.WAIT_SECONDS,
-                VisibilityTimeout=self.HIDDEN_SECONDS,
+                VisibilityTimeout=self._hidden_seconds,
                 MessageAttributeNames=["All"],
                 MessageSystemAttributeNames=["All"],
             ).get("Messages", [])
@@ -349,11 +362,6 @@ class Look:
         """
         self._client.delete_message(QueueUrl=self._url, ReceiptHandle=self._receipts[message["MessageId"]])
         del self._receipts[message["MessageId"]]
-
-    @property
-    def held(self) -> int:
-        """Letters that are hidden because it looks at them."""
-        return len(self._receipts)
 
     def __enter__(self) -> Self:
         return self

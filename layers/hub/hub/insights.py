@@ -5,9 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-STORY = "fields @timestamp, service, record, status, outcome, reason | filter correlation_id = '{}' | sort @timestamp"
-"""The query for the story of one order, by its correlation id."""
-
+# The parameter of a saved query, in the console's own notation.
+_CORRELATION_ID = "{{correlation_id}}"
 # A correlation id stands in a query, so it may hold nothing that ends a text there.
 _PLAIN = re.compile(r"[\w.-]{1,128}", flags=re.ASCII)
 
@@ -35,11 +34,21 @@ def link(query: str, log_groups: Sequence[str], *, region: str, seconds: float) 
     )
 
 
-def story_link(correlation_id: str, log_groups: Sequence[str], *, region: str, seconds: float) -> str | None:
-    """Return the address of an order's story in all log groups; None for an id that is no plain text."""
+def story_link(
+    correlation_id: str, query: str, log_groups: Sequence[str], *, region: str, seconds: float
+) -> str | None:
+    """Return the address of an order's story in all log groups; None for an id that is no plain text.
+
+    Args:
+        correlation_id: The order's.
+        query: A saved query with the parameter ``{{correlation_id}}``.
+        log_groups: Where to search.
+        region: The Region of the log groups.
+        seconds: How far to look back, more than 0.
+    """
     if not _PLAIN.fullmatch(correlation_id):
         return None
-    return link(STORY.format(correlation_id), log_groups, region=region, seconds=seconds)
+    return link(query.replace(_CORRELATION_ID, correlation_id), log_groups, region=region, seconds=seconds)
 
 
 def _escape(text: str) -> str:

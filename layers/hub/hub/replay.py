@@ -76,8 +76,9 @@ def replay_name(consumer: str, execution: str) -> str:
 def _moment(given: Mapping[str, Any], field: str) -> datetime:
     try:
         moment = datetime.fromisoformat(given.get(field, ""))
-    except (ValueError, TypeError):
-        moment = datetime.min
-    if moment.tzinfo is None:
-        raise InvalidReplay(f"{field} must be a time such as 2026-11-21T09:00:00Z, with its time zone")
-    return moment.astimezone(UTC)
+        # In seconds, as EventBridge is asked for it.
+        if moment.tzinfo is not None:
+            return moment.astimezone(UTC).replace(microsecond=0)
+    except (ValueError, TypeError, OverflowError):
+        pass
+    raise InvalidReplay(f"{field} must be a time such as 2026-11-21T09:00:00Z, with its time zone")

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 from tests.template.invariants.invariant import invariant, of
 from tests.template.translated import ROOT, Stack, logical_id, references
@@ -31,6 +32,43 @@ def function_is_in_the_story(stack: Stack, function: str) -> Iterator[str]:
     group = logical_id(stack.properties(function).get("LoggingConfig", {}).get("LogGroup"))
     if group and group not in map(logical_id, stack.properties("StoryQuery")["LogGroupNames"]):
         yield f"logs to {group}, which StoryQuery does not name in LogGroupNames"
+
+
+def _with_story_link(stack: Stack) -> list[str]:
+    return [name for name in of("AWS::Lambda::Function")(stack) if "STORY_QUERY" in _variables(stack, name)]
+
+
+@invariant(_with_story_link)
+def story_link_is_the_saved_query(stack: Stack, function: str) -> Iterator[str]:
+    """Whoever follows the link of a dead letter must see what the saved query shows: one story, not two."""
+    variables, saved = _variables(stack, function), stack.properties("StoryQuery")
+    if variables["STORY_QUERY"] != saved["QueryString"]:
+        yield "has another STORY_QUERY than the QueryString of StoryQuery"
+    linked = [logical_id(group) for group in variables["LOG_GROUP_NAMES"]["Fn::Join"][1]]
+    if linked != [logical_id(group) for group in saved["LogGroupNames"]]:
+        yield f"searches {linked}, and StoryQuery other log groups"
+
+
+@invariant(lambda stack: [name for name in of("AWS::Lambda::Function")(stack) if _logs_records(stack, name)])
+def records_are_counted(stack: Stack, function: str) -> Iterator[str]:
+    """A function that logs START and COMPLETED of its records is one that can leave a record unfinished, or fail at it.
+
+    The saved queries that look for these lines read the log groups that they name, and no others.
+    """
+    group = logical_id(stack.properties(function)["LoggingConfig"]["LogGroup"])
+    for query in ("UnfinishedQuery", "SuccessRateQuery"):
+        if group not in map(logical_id, stack.properties(query)["LogGroupNames"]):
+            yield f"logs its records (hub.instrument.record_status) to {group}, which {query} does not name"
+
+
+def _logs_records(stack: Stack, function: str) -> bool:
+    folder = ROOT / stack.source.document["Resources"][function]["Properties"]["CodeUri"]
+    return any("record_status(" in module.read_text() for module in folder.glob("*.py"))
+
+
+def _variables(stack: Stack, function: str) -> dict[str, Any]:
+    variables: dict[str, Any] = stack.properties(function).get("Environment", {}).get("Variables", {})
+    return variables
 
 
 @invariant(of("AWS::Logs::LogGroup"))
@@ -89,8 +127,7 @@ def environment_is_settings(stack: Stack, function: str) -> Iterator[str]:
     The dataclass Settings in functions/<name>/app.py is read by hub.settings.load, which counts an empty value as
     missing. Variables of Powertools (POWERTOOLS_*) are read by Powertools.
     """
-    variables = stack.properties(function).get("Environment", {}).get("Variables", {})
-    given = {name: value for name, value in variables.items() if not name.startswith("POWERTOOLS_")}
+    given = {name: value for name, value in _variables(stack, function).items() if not name.startswith("POWERTOOLS_")}
     folder = stack.source.document["Resources"][function]["Properties"]["CodeUri"]
     fields = settings_fields(ROOT / folder / "app.py")
     for name in sorted(given.keys() - fields.keys()):

@@ -2,11 +2,10 @@ from __future__ import annotations
 
 import json
 
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from loadtest.ledger import SentOrder, order_id_in, read_records, settle
+from loadtest.ledger import SentOrder, read_records, settle
 
 IDS = [f"ord-{n}" for n in range(8)]
 SUBSETS = st.sets(st.sampled_from(IDS))
@@ -59,22 +58,6 @@ def test_fates_are_disjoint_and_complete(
     assert frozenset().union(*fates) == accepted
     assert not ledger.in_flight & spent
     assert ledger.unexpected == courier - accepted
-
-
-@pytest.mark.parametrize(
-    ("body", "found"),
-    [
-        ('{"order_id": "ord-1"}', "ord-1"),
-        ('{"metadata": {}, "data": {"order_id": "ord-2"}}', "ord-2"),
-        ('{"detail-type": "order.notified", "detail": {"data": {"order_id": "ord-3"}}}', "ord-3"),
-        ('{"order_id": 7}', None),
-        ('["order_id"]', None),
-        ('{"detail": null}', None),
-        ("not JSON", None),
-    ],
-)
-def test_order_id_in_a_dead_letter(body: str, found: str | None) -> None:
-    assert order_id_in(body) == found
 
 
 def test_a_record_that_is_still_being_written_is_left_out() -> None:

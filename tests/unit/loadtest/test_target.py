@@ -14,6 +14,7 @@ from loadtest import logs, target
 from loadtest.target import CloudFormationStack, CourierEntry
 from local.deployed import StackNotFoundError
 from tests.unit.aws import REGION, Queue
+from tests.unit.orders import an_envelope, an_order
 
 
 @pytest.fixture
@@ -94,7 +95,7 @@ def test_messages_in_flight_and_delayed_count_too(stack: CloudFormationStack) ->
 
 def test_dead_letters_are_matched_to_orders_and_stay_in_their_queue(stack: CloudFormationStack) -> None:
     queue = Queue("dead-letters")
-    queue.send(*(json.dumps({"data": {"order_id": f"ord-{n}"}}) for n in range(12)), "poison")
+    queue.send(*(json.dumps(an_envelope(an_order(f"ord-{n}"))) for n in range(12)), "poison")
     stack.outputs = {"DeliveryDeadLetterQueueUrl": queue.url}
     for _ in range(2):
         found = target.dead_letters(stack, target.DELIVERY_DEAD_LETTER_QUEUES)
