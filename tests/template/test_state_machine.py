@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import jsonata
 import pytest
 import yaml
 
@@ -113,6 +114,24 @@ def test_people_hear_of_every_end(machine: str) -> None:
     leads_to_success = {name for name, state in states.items() if "Ended" in _following(state)}
     assert leads_to_success == {"JudgeEnd"}
     assert {name for name, state in states.items() if "JudgeEnd" in _following(state)} == {"Report"}
+
+
+def test_an_order_is_put_back_with_attributes_that_sqs_takes() -> None:
+    """ReceiveMessage may give an attribute empty lists, with which SendMessage refuses it (aws/aws-sdk-js#3132)."""
+    received = {
+        "Body": "order",
+        "MessageAttributes": {
+            name: {"DataType": "String", "StringValue": name, "StringListValues": [], "BinaryListValues": []}
+            for name in ("reason", "redriven")
+        },
+    }
+    arguments = jsonata.Jsonata(CIRCUIT["PutOrderBack"]["Arguments"].strip()[2:-2])
+    scope = arguments.create_frame()
+    scope.bind("message", received)
+    assert arguments.evaluate(None, scope)["MessageAttributes"] == {
+        "reason": {"DataType": "String", "StringValue": "reason"},
+        "redriven": {"DataType": "String", "StringValue": "redriven"},
+    }
 
 
 def test_no_failure_closes_the_circuit() -> None:
