@@ -142,7 +142,7 @@ def _holds(condition: dict[str, Any], conditions: Mapping[str, Any]) -> bool:
             return all(_holds(argument, conditions) for argument in arguments)
         case "Fn::Or":
             return any(_holds(argument, conditions) for argument in arguments)
-    raise NotImplementedError(f"{function} in a condition: teach it to {__name__}._holds")
+    raise ValueError(f"{function} in a condition: teach it to {__name__}._holds")
 
 
 def _resolve(value: Any, conditions: Mapping[str, Any]) -> Any:

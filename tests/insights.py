@@ -127,7 +127,7 @@ def _value(node: ast.expr, row: Row, group: Sequence[Row] = ()) -> Any:
         case ast.Call(func=ast.Name(id=name), args=[argument]) if name in _AGGREGATES:
             values = [value for member in group if (value := _value(argument, member)) is not None]
             return _AGGREGATES[name](values) if values else None
-    raise NotImplementedError(f"{ast.unparse(node)}: teach it to {__name__}")
+    raise ValueError(f"{ast.unparse(node)}: teach it to {__name__}")
 
 
 def _json(text: str) -> Row:

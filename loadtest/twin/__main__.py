@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
@@ -145,16 +146,24 @@ def compare(arguments: argparse.Namespace) -> int:
     """Print each calibrated figure and its deviation. Returns 1 if one is beyond its bounds."""
     if arguments.record:
         console.print(f"{calibrate.record(arguments.record)} runs of the local stack are recorded")
-    grid = Table(title="The twin against what was measured, and promised", title_justify="left")
-    for heading in ("against", "figure", "measured", "twin", "deviation", "bounds", ""):
-        grid.add_column(heading, justify="left" if heading in ("against", "figure", "") else "right", overflow="fold")
-    met = True
+    grid = Table(
+        title="The twin against what was measured, and promised",
+        title_justify="left",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    for heading in ("figure", "measured", "twin", "deviation", "bounds", ""):
+        grid.add_column(heading, justify="left" if heading in ("figure", "") else "right", overflow="fold")
+    met, group = True, ""
     with console.status("simulating") as status:
         for check in calibrate.checks():
             status.update(f"{check.against}: {check.figure}")
             met = met and check.met
+            if check.against != group:
+                group = check.against
+                grid.add_section()
+                grid.add_row(f"[bold]{group}[/bold]")
             grid.add_row(
-                check.against,
                 check.figure,
                 "" if check.measured is None else f"{check.measured:,.4g}",
                 f"{check.twin:,.4g}",

@@ -100,7 +100,7 @@ def text(value: Any) -> str:
             return f"${{{name}.RuleName}}"
         case str() | int() | float():
             return str(value)
-    raise NotImplementedError(f"{value} in the dashboard: teach it to {__name__}.text")
+    raise ValueError(f"{value} in the dashboard: teach it to {__name__}.text")
 
 
 def references(dimensions: dict[str, str]) -> Iterator[tuple[str, str, str]]:
