@@ -71,7 +71,7 @@ class Watchdog:
             What was done, or None if nothing was wrong.
         """
         item = self._item()
-        seen = self._observe(item)
+        seen = self._observe(item, machine_arn)
         CIRCUIT_NOT_CLOSED.add(int(seen.state is not State.CLOSED))
         CIRCUIT_LEVEL.add(CIRCUIT_LEVELS[seen.state])
         found = diagnose(seen)
@@ -92,21 +92,22 @@ class Watchdog:
         stored: dict[str, Any] = answer.get("Item", {})
         return {name: stored[name][kind] for name, kind in _ATTRIBUTES.items() if kind in stored.get(name, {})}
 
-    def _observe(self, item: dict[str, str]) -> Observation:
+    def _observe(self, item: dict[str, str], machine_arn: str) -> Observation:
         mapping = self._lambda.get_event_source_mapping(UUID=self._mapping)
         alarms = self._cloudwatch.describe_alarms(AlarmNames=list(self._alarms))["MetricAlarms"]
         return Observation(
             state=_state(item),
             age=_age(item),
-            owned=self._is_running(item.get("owner", "")),
+            owned=self._is_running(item.get("owner", ""), machine_arn),
             mapping=mapping["State"],
             concurrency=mapping.get("ScalingConfig", {}).get("MaximumConcurrency"),
             full_concurrency=self._full_concurrency,
             alarm=len([alarm for alarm in alarms if alarm["StateValue"] == "ALARM"]) == len(self._alarms),
         )
 
-    def _is_running(self, execution_arn: str) -> bool:
-        if not execution_arn:
+    def _is_running(self, execution_arn: str, machine_arn: str) -> bool:
+        # Any other machine's execution leads nothing, and asking for it is refused, which would blind the watchdog.
+        if not execution_arn.startswith(machine_arn.replace(":stateMachine:", ":execution:") + ":"):
             return False
         try:
             return self._machines.describe_execution(executionArn=execution_arn)["status"] == "RUNNING"

@@ -326,7 +326,7 @@ def test_an_item_out_of_reach_is_an_error_and_nothing_is_changed(circuit: Script
     assert circuit.told == []
 
 
-@pytest.mark.parametrize("given", [{"reason": ""}, {"reason": 5}, {"action": "shut"}])
+@pytest.mark.parametrize("given", [{"reason": ""}, {"reason": 5}, {"action": "shut"}, {"cause": 5}])
 def test_an_input_without_action_or_reason_is_refused(circuit: ScriptedCircuit, given: dict[str, Any]) -> None:
     execution = circuit.machines.start_execution(
         stateMachineArn=circuit.machine, input=json.dumps({"action": "open", "reason": "test"} | given)
@@ -360,8 +360,13 @@ def test_of_two_claims_one_is_repeated_after_another_look(circuit: ScriptedCircu
 
 @pytest.mark.parametrize(
     "item",
-    [{"version": {"S": "seven"}}, {"state": {"S": "what is this"}, "version": {"N": "3"}}, {"owner": {"N": "5"}}],
-    ids=["version", "state", "owner"],
+    [
+        {"version": {"S": "seven"}},
+        {"version": {"N": "1763742508123456"}},
+        {"state": {"S": "what is this"}, "version": {"N": "3"}},
+        {"owner": {"N": "5"}},
+    ],
+    ids=["version", "long version", "state", "owner"],
 )
 def test_whatever_was_written_to_the_item_the_circuit_closes(
     circuit: ScriptedCircuit, item: dict[str, dict[str, str]]

@@ -92,12 +92,14 @@ class World:
     survivors: set[str] = field(default_factory=set)
     """Machines that could not be stopped by their successors: StopExecution failed."""
     told: list[str] = field(default_factory=list)
+    messages: list[str] = field(default_factory=list)
+    """States that people were called for."""
     calls: Counter[str] = field(default_factory=Counter)
     names: Any = field(default_factory=lambda: count(1))
 
     # ------------------------------------------------------------------------------------------------- to act
 
-    def start(self, action: str, cause: str, version: int | None = None) -> str:
+    def start(self, action: str, cause: object, version: object = None) -> str:
         """Start a machine."""
         given = {"action": action, "cause": cause, "reason": "test"} | ({} if version is None else {"version": version})
         arn = f"execution-{next(self.names)}"
@@ -174,9 +176,9 @@ class World:
         return self.item.get("owner", {}).get("S", NO_OWNER)
 
     @property
-    def version(self) -> int:
+    def version(self) -> Any:
         """The item's version."""
-        return int(self.item.get("version", {}).get("N", 0))
+        return json.loads(self.item.get("version", {}).get("N", "0"))
 
     @property
     def mapping(self) -> str:
@@ -303,6 +305,8 @@ class World:
         match payload["action"]:
             case "announce":
                 self.told.append(payload["state"])
+                if payload["state"] in ("closed", "broken") or (payload["state"] == "open" and not payload["told"]):
+                    self.messages.append(payload["state"])
                 return {"Payload": {}}
             case "wait":
                 wait = probe_wait(payload["failures"], shortest=WAIT_MIN, longest=WAIT_MAX, random=self.random)

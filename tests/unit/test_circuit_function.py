@@ -239,6 +239,13 @@ def test_a_version_that_is_no_number_counts_as_missing_as_it_does_for_the_machin
     assert circuit.started[0]["version"] == 0
 
 
+def test_an_execution_of_another_machine_leads_nothing(circuit: Circuit) -> None:
+    """The watchdog may ask for this machine's executions only, and a refusal each minute would blind it for ever."""
+    circuit.aws.refuse("DescribeExecution", "AccessDeniedException")
+    circuit.put(state="open", version=3, owner=OWNER.replace(":circuit:", ":its-predecessor:"))
+    assert circuit.watch() == "resume"
+
+
 def test_the_watchdog_closes_opens_and_corrects(circuit: Circuit) -> None:
     circuit.mapping["State"] = "Disabled"
     assert circuit.watch() == "close"

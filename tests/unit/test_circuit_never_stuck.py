@@ -5,6 +5,7 @@ The machine is its real definition, state by state (``states_language``), in a s
 
 from __future__ import annotations
 
+from itertools import count
 from random import Random
 
 import pytest
@@ -13,7 +14,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from hub.circuit import LEAST_CONCURRENCY, State
-from tests.unit.circuit_world import DEFINITION, FULL, ORDERS_PER_EXECUTION, Fault, World
+from local.translated import template_yaml
+from tests.unit.circuit_world import DEFINITION, FULL, ORDERS_PER_EXECUTION, ROUNDS_PER_EXECUTION, Fault, World
+from tests.unit.states_language import Data, Execution
 
 HOUR = 3600.0
 MAXIMUM_RECEIVES = 100
@@ -225,6 +228,83 @@ def test_an_execution_that_never_hands_over_too_late_fits_its_history() -> None:
     world.run(12 * HOUR, watched=True)
     longest = max(len(execution.visited) for execution in world.ended)
     assert longest / ORDERS_PER_EXECUTION * 300 * 5 < 25_000
+
+
+def test_an_execution_whose_ramps_fail_hands_over_before_its_history_is_full(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round whose ramp fails at its last look writes most, the more the longer the mapping takes to change."""
+    monkeypatch.setattr("tests.unit.circuit_world.MAPPING_CHANGE_S", 6.0)
+    world, looks = World(), count(1)
+    for number in range(1000):
+        world.place(f"order-{number}")
+
+    def fail_last(_execution: Execution, _arguments: Data) -> Data:
+        return {"MetricAlarms": [{"StateValue": "OK" if next(looks) % 4 else "ALARM"}] * 2}
+
+    monkeypatch.setattr(world, "_describeAlarms", fail_last)
+    world.start("open", "alarm")
+    world.run(12 * HOUR, watched=True)
+    longest = max(
+        sum(5 if DEFINITION["States"][name]["Type"] == "Task" else 2 for name in execution.visited)
+        for execution in world.ended
+        if execution.result == "HandedOver"
+    )
+    rounds = template_yaml().document["Resources"]["CircuitBreaker"]["Properties"]["DefinitionSubstitutions"][
+        "RoundsPerExecution"
+    ]
+    assert longest / ROUNDS_PER_EXECUTION * rounds < 25_000 * 0.6, "the rest is for retries, and for a slower mapping"
+
+
+def test_people_are_told_that_a_closed_circuit_opened_whoever_looked_first() -> None:
+    """A person who probes, or the watchdog who closes, may find an outage that nobody was told of."""
+    for action in ("probe", "close"):
+        world = World()
+        world.healthy, world.alarm = False, True
+        for number in range(3):
+            world.place(f"order-{number}")
+        world.start(action, "person")
+        world.run(600)
+        assert world.messages == ["open"], f"{action}: once, and not for each round"
+        world.start("probe", "person")
+        world.run(600)
+        assert world.messages == ["open"], "who takes over an open circuit calls nobody again"
+
+
+def test_a_failed_order_that_cannot_be_put_back_does_not_close_the_circuit() -> None:
+    """It is hidden, so the queue looks empty; but all that is known of the courier is that it has just failed."""
+    world = World()
+    world.healthy = False
+    world.place("order")
+    world.faults["sendMessage"] = Fault("Something.Unforeseen", 1, after=False)
+    world.start("open", "alarm")
+    while not world.calls["sendMessage"]:
+        world.run(1)
+    world.run(1)
+    assert world.state is State.OPEN
+
+
+@pytest.mark.parametrize("given", [{"cause": 5}, {"cause": {"by": "me"}}, {"cause": "person", "version": "7"}])
+def test_an_input_that_is_refused_stops_nobody(given: dict[str, object]) -> None:
+    world = World()
+    world.healthy = False
+    world.place("order")
+    leader = world.start("open", "alarm")
+    world.run(60)
+    world.start("close", given["cause"], given.get("version"))
+    world.run(1)
+    assert [execution.result for execution in world.ended] == ["RefuseInput"]
+    assert world.leaders == {leader}
+
+
+@pytest.mark.parametrize("version", ["1763742508123456", "12345678901234567890", "-7", "0.1234567890123456789"])
+def test_a_version_that_somebody_wrote_does_not_keep_the_machine_from_its_claim(version: str) -> None:
+    """JSONata writes numbers with 15 digits, so a longer version is compared as it was read, and begins anew."""
+    world = World()
+    world.item = {"state": {"S": "open"}, "version": {"N": version}}
+    assert world.watch() is not None
+    world.run(10)
+    assert len(world.leaders) == 1
+    world.run(HOUR, watched=True)
+    assert world.state is State.CLOSED
 
 
 def test_a_courier_that_comes_back_is_asked_again_soon() -> None:
