@@ -195,6 +195,17 @@ def test_an_outage_that_outlasts_the_receives_ends_in_dead_letters_not_in_silenc
     assert (result.dead_letters, result.lost) == (result.accepted, 0)
 
 
+def test_a_longer_window_opens_the_circuit_of_a_quiet_hub() -> None:
+    """One order in two minutes, four hours of outage: what docs/circuit-breaker.md recommends ("A quiet hub")."""
+    quiet = Profile("quiet", (Phase("quiet", 14_400.0, 1 / 120, 1 / 120),))
+    for window, dead in (("10", True), ("60", False)):
+        result = simulate(
+            Scenario("flow-control", quiet, parameters={"CircuitWindow": window}, outages=(Outage(0.0, 14_400.0),))
+        )
+        assert (result.dead_letters > 0) is dead
+        assert result.delivered + result.dead_letters == result.accepted
+
+
 # -------------------------------------------------------------------------------------------------- settings
 
 
