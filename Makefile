@@ -10,7 +10,7 @@ export PLAYWRIGHT_SKIP_BROWSER_DOWNLOAD := 1
 export UV_PYTHON_DOWNLOADS := never
 export UV_LINK_MODE := copy
 # A person's words: through the environment, so that no shell reads them as its own.
-export REASON ID QUEUE RATE ONLY_REASON MAXIMUM RULE FROM TO ORDER
+export REASON ID QUEUE RATE ONLY_REASON MAXIMUM RULE FROM TO ORDER MODE
 # The functions' interpreter comes first on PATH, so that `sam build` finds it wherever it was installed.
 export PATH := $(CURDIR)/.venv/bin:$(PATH)
 
@@ -71,8 +71,11 @@ down: $(TOOLS) ## Stop what make up started, and nothing else
 status: $(TOOLS) ## Show what is running
 	python -m local status
 
-logs: $(TOOLS) ## Show the logs of the emulator and of the functions
-	python -m local logs
+logs: $(TOOLS) ## Show the last logs of the emulator and of the functions: make logs [MINUTES=5]
+	python -m local logs --minutes $(or $(MINUTES),5)
+
+courier: $(TOOLS) ## Switch the simulated courier: make courier MODE=outage|refuse|slow|…|healthy [VARIANT=flow-control]
+	@python -m local courier "$$MODE" --variant $(or $(VARIANT),flow-control)
 
 bench: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Measure delivery at the courier's limit, and cold starts
 	python -m loadtest bench

@@ -200,7 +200,7 @@ def main() -> int:
         return 2
     patience = Patience(attempts=arguments.attempts, deadline_s=arguments.deadline)
     api = OrdersApi(url, key, timeout_s=arguments.timeout)
-    return produce(orders, api.post, arguments.rate, patience, arguments.unsent)
+    return produce(orders, api.post, arguments.rate, patience, arguments.unsent, arguments.stack)
 
 
 def parse() -> argparse.Namespace:
@@ -258,7 +258,12 @@ def address(arguments: argparse.Namespace) -> tuple[str, str]:
 
 
 def produce(
-    orders: Sequence[Order], post: Callable[[Order], Reply], rate: float, patience: Patience, unsent: Path
+    orders: Sequence[Order],
+    post: Callable[[Order], Reply],
+    rate: float,
+    patience: Patience,
+    unsent: Path,
+    stack: str | None = None,
 ) -> int:
     """Send all orders, show how it goes, and keep what was not accepted or refused. Returns the exit status."""
     began, stop = time.monotonic(), threading.Event()
@@ -277,7 +282,7 @@ def produce(
             console.print("stopping: waiting for the calls under way")
             stop.set()
             pool.shutdown(cancel_futures=True)
-    summarize(results, orders, time.monotonic() - began)
+    summarize(results, orders, time.monotonic() - began, stack)
     settled = {sent.order.order_id for sent in results if sent.turn in (Turn.ACCEPTED, Turn.REFUSED)}
     keep([order for order in orders if order.order_id not in settled], unsent)
     if stop.is_set():
@@ -305,7 +310,7 @@ def complaint(sent: Sent) -> str:
     return f"{sent.order.order_id} {sent.turn}: {answer.strip()}" + (f" (after {sent.reason})" if sent.reason else "")
 
 
-def summarize(results: Sequence[Sent], orders: Sequence[Order], seconds: float) -> None:
+def summarize(results: Sequence[Sent], orders: Sequence[Order], seconds: float, stack: str | None) -> None:
     """Print what became of the orders."""
     turns = Counter(sent.turn for sent in results)
     reasons = sum((sent.retries for sent in results), Counter[str]())
@@ -328,7 +333,8 @@ def summarize(results: Sequence[Sent], orders: Sequence[Order], seconds: float) 
         sent.reply.correlation_id for sent in results if sent.reply.correlation_id and sent.turn is Turn.ACCEPTED
     ]
     if accepted:
-        console.print(f"What became of the last one: make story ID={accepted[-1]}", soft_wrap=True)
+        where = f" STACK={stack}" if stack else ""
+        console.print(f"What became of the last one: make story ID={accepted[-1]}{escape(where)}", soft_wrap=True)
 
 
 def keep(orders: Sequence[Order], path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Command line: `python -m local up|down|status|logs|key`."""
+"""Command line: `python -m local up|down|status|logs|courier|key`."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from functions.slow_api.behaviour import MODES
 from rich.console import Console
 from rich.markup import escape
 
@@ -90,6 +91,11 @@ def parse() -> argparse.Namespace:
     command.add_argument("--minutes", type=float, default=5.0, help="how far to look back")
     command.set_defaults(run=logs)
 
+    command = commands.add_parser("courier", help="switch the mode of the simulated courier")
+    command.add_argument("mode", help=f"one of {', '.join(MODES)}")
+    command.add_argument("--variant", choices=[*VARIANTS], default="flow-control")
+    command.set_defaults(run=courier)
+
     for command in commands.choices.values():
         command.add_argument("--name", default="hub", help="name of this copy, for several at once")
     return parser.parse_args()
@@ -155,6 +161,24 @@ def key(arguments: argparse.Namespace) -> int:
     emulator, _ = running(arguments.name)
     emulator.check()
     print(emulator.stack(f"{arguments.name}-{arguments.variant}").api_key())
+    return 0
+
+
+def courier(arguments: argparse.Namespace) -> int:
+    """Switch the courier simulator's mode, through its table.
+
+    Raises:
+        StackError: There is no such mode, or nothing runs.
+    """
+    if arguments.mode not in MODES:
+        described = "\n".join(f"  {name:<12} {text}" for name, text in MODES.items())
+        raise StackError(f"Say which: make courier MODE=<one of these>\n{described}")
+    emulator, _ = running(arguments.name)
+    emulator.check()
+    stack = emulator.stack(f"{arguments.name}-{arguments.variant}")
+    item = {"pk": {"S": "control"}, "mode": {"S": arguments.mode}, "retry_after": {"N": "1"}}
+    stack.client("dynamodb").put_item(TableName=stack.outputs["CourierTableName"], Item=item)
+    say(f"the courier of {stack.name} {MODES[arguments.mode]}")
     return 0
 
 

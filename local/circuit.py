@@ -32,7 +32,7 @@ def main() -> int:
         )
         if arguments.action == "status":
             return show(outputs)
-        return start(outputs, arguments.action, arguments.reason)
+        return start(outputs, arguments.action, arguments.reason, arguments.stack)
     except (StackNotFoundError, ClientError, BotoCoreError) as error:
         console.print(f"[red]{escape(str(error))}[/red]")
         return 1
@@ -92,14 +92,14 @@ def show(outputs: dict[str, str]) -> int:
     return 0
 
 
-def start(outputs: dict[str, str], action: str, reason: str) -> int:
+def start(outputs: dict[str, str], action: str, reason: str, stack: str) -> int:
     """Start the machine with an action."""
     given = {"action": action, "reason": reason, "cause": "person"}
     execution = boto3.client("stepfunctions").start_execution(
         stateMachineArn=outputs["CircuitBreakerArn"], input=json.dumps(given)
     )
-    console.print(f"{datetime.now(UTC):%H:%M:%S} {action}: started {execution['executionArn']}")
-    console.print("See how it goes: python -m local.circuit status")
+    console.print(f"{datetime.now(UTC):%H:%M:%S} {action}: started {execution['executionArn']}", soft_wrap=True)
+    console.print(f"See how it goes: make circuit-status STACK={escape(stack)}", soft_wrap=True)
     return 0
 
 

@@ -27,9 +27,9 @@ def stack_outputs(
         [described] = boto3.client("cloudformation").describe_stacks(StackName=name)["Stacks"]
     except (ClientError, BotoCoreError) as error:
         raise StackNotFoundError(
-            f"cannot read stack {name}: {error}. Deploy it first (`make deploy`, or `make up` for this machine) "
-            "or name another one (STACK=…), check your credentials and Region, and set AWS_ENDPOINT_URL if it is not "
-            "on AWS."
+            f"cannot read stack {name}: {str(error).rstrip('.')}. Deploy it first (`make deploy`, or `make up` for "
+            "this machine) or name another one (after `make up`, STACK=hub-flow-control), check your credentials and "
+            "Region, and set AWS_ENDPOINT_URL if it is not on AWS."
         ) from None
     outputs = {output["OutputKey"]: output["OutputValue"] for output in described.get("Outputs", [])}
     if missing := [output for output in needed if output not in outputs]:

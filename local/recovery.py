@@ -207,7 +207,7 @@ LABELS = {
     "rule": "consumer",
     "from": "from",
     "to": "to",
-    "name": "replay",
+    "mark": "replay",
 }
 
 

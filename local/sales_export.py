@@ -240,7 +240,7 @@ def main() -> int:
         exporter = SalesExport(arguments.stack)
         if arguments.order:
             return replay_orders(exporter, arguments.order, arguments.replay)
-        return settle_letters(exporter, arguments.replay)
+        return settle_letters(exporter, arguments.replay, arguments.stack)
     except (StackNotFoundError, ExportError, ClientError, BotoCoreError) as error:
         console.print(f"[red]{escape(str(error))}[/red]")
     return 1
@@ -255,7 +255,7 @@ def parse() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def settle_letters(exporter: SalesExport, replay: bool) -> int:
+def settle_letters(exporter: SalesExport, replay: bool, stack: str) -> int:
     """Show each message with its sales; replay them and delete it. What is not settled stays in the queue."""
     shown = unsettled = 0
     with Look(
@@ -277,7 +277,8 @@ def settle_letters(exporter: SalesExport, replay: bool) -> int:
     elif not look.exhausted:
         console.print("[red]There are more messages.[/red] Try again for the rest.")
     elif not replay:
-        console.print(f"{_messages(shown)}. When the cause is mended: make export-replay REPLAY=yes")
+        again = f"make export-replay REPLAY=yes STACK={escape(stack)}"
+        console.print(f"{_messages(shown)}. When the cause is mended: {again}")
     elif unsettled:
         console.print(f"[red]{_messages(unsettled)} not settled.[/red] Mend the function or the item, and try again.")
     return 1 if not look.exhausted or (replay and unsettled) else 0

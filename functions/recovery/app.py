@@ -108,10 +108,10 @@ def begin_replay(event: dict[str, Any]) -> dict[str, Any]:
     try:
         window = read_window(given, RULES, retention_days=SETTINGS.archive_retention_days, now=datetime.now(UTC))
     except InvalidReplay as error:
-        return {"refused": str(error), "name": "", "rule_arn": "", **shown}
+        return {"refused": str(error), "mark": "", "rule_arn": "", **shown}
     return {
         "refused": "",
-        "name": replay_name(window.consumer, event["execution"]["name"]),
+        "mark": replay_name(window.consumer, event["execution"]["name"]),
         "rule_arn": RULES[window.consumer],
         "rule": window.consumer,
         "from": _iso(window.begin),
@@ -121,7 +121,7 @@ def begin_replay(event: dict[str, Any]) -> dict[str, Any]:
 
 def end_replay(event: dict[str, Any]) -> dict[str, Any]:
     """Tell people how the replay ended."""
-    end = {key: event[key] for key in ("result", "why", "rule", "from", "to", "name")}
+    end = {key: event[key] for key in ("result", "why", "rule", "from", "to", "mark")}
     _tell("REPLAY", end, replay_report(end, now=datetime.now(UTC)))
     return end
 

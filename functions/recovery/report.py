@@ -43,7 +43,7 @@ def replay_report(end: Mapping[str, Any], *, now: datetime) -> tuple[str, str]:
         end: How it ended: ``rule``, ``from``, ``to``, ``name``, ``result`` and ``why``.
         now: The present.
     """
-    lines = [f"Why: {end['why']}", f"Window: {end['from']} to {end['to']}", f"Replay: {end['name'] or 'none'}", ""]
+    lines = [f"Why: {end['why']}", f"Window: {end['from']} to {end['to']}", f"Replay: {end['mark'] or 'none'}", ""]
     if end["result"] == "done":
         lines += [
             "Every event of the window was handed to the consumer's queue once more. Those that it knew had no effect; "

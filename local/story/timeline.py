@@ -16,6 +16,8 @@ SERVICES = {"slow-api": "courier"}
 ACHIEVEMENTS = {
     "notification": "told the company: order.notified is on the bus",
     "sales": "kept for marketing",
+    "sales-export": "exported for marketing",
+    "delivery": "settled",
 }
 """What a service has done when it has completed an order."""
 
@@ -88,7 +90,9 @@ def tell(
         tries += len(record.calls)
     received_at = min([line.at for line in ordered] + [step.at for step in steps])
     verdict = judge(ordered, records, received_at, tries, now=now, circuit=circuit, flow_control=flow_control)
-    end = now if verdict.state is State.WAITING else ordered[-1].at
+    # What comes later, such as a replay to sales, is not what the order waited for.
+    way = [record.lines[-1].at for record in records if record.service in ("notification", "delivery")]
+    end = now if verdict.state is State.WAITING else max(way, default=ordered[-1].at)
     steps += [_circuit(line) for line in circuit_lines if received_at <= line.at <= end]
     order_ids = [str(line.get("order_id")) for line in ordered if line.get("order_id")]
     return Story(

@@ -267,15 +267,15 @@ def test_a_window_is_replayed_to_one_consumer_without_a_second_effect(recovery: 
     assert report["result"] == "done", report
 
     assert eventually(lambda: _if_all_sold(recovery, order_ids), within=20, what="the lost one is there") == rows
-    marked = eventually(lambda: _replayed(recovery, report["name"], "SalesLogGroup", begun), within=20, what="marked")
+    marked = eventually(lambda: _replayed(recovery, report["mark"], "SalesLogGroup", begun), within=20, what="marked")
     assert {line["order_id"] for line in marked} == set(order_ids)
-    assert _replayed(recovery, report["name"], "DeliveryLogGroup", begun) == [], "delivery knows nothing of it"
+    assert _replayed(recovery, report["mark"], "DeliveryLogGroup", begun) == [], "delivery knows nothing of it"
     assert set(recovery.hub.calls(order_ids).values()) == {1}
     assert "Replay to sales done" in [subject for subject, _ in recovery.heard()]
 
     again = recovery.ended(recovery.start("ReplayArn", rule="delivery", **window))
     done = eventually(
-        lambda: _replayed(recovery, again["name"], "DeliveryLogGroup", begun), within=30, what="delivery has it too"
+        lambda: _replayed(recovery, again["mark"], "DeliveryLogGroup", begun), within=30, what="delivery has it too"
     )
     assert {line["order_id"] for line in done} == set(order_ids)
     assert set(recovery.hub.calls(order_ids).values()) == {1}, "the courier was called for no order again"

@@ -58,6 +58,10 @@ def test_up_key_status_logs_down(name: str, emulator: RunningEmulator, flow_cont
         time.sleep(0.5)
     assert correlation_id in logs
 
+    assert "answers 422" in command(name, "courier", "refuse")
+    with pytest.raises(AssertionError, match="make courier MODE="):
+        command(name, "courier", "asleep")
+
     command(name, "down")
     assert not mine.alive
     emulator.check()

@@ -16,6 +16,7 @@ from tests.unit.aws import REGION, AwsErrors, Queue, create_table
 from tests.unit.lambda_functions import call, load_function
 from tests.unit.letters import EVENT_BUS, HUB, INVOCATION
 from tests.unit.orders import INGEST_ATTRIBUTES, an_envelope, an_order
+from tests.unit.output import Output
 
 ACCOUNT = "123456789012"
 ME = {
@@ -325,7 +326,7 @@ def window(minutes_ago: float = 30, **changes: Any) -> dict[str, Any]:
 
 def test_a_replay_begins_with_the_rule_of_its_consumer(recovery: Recovery) -> None:
     answer = recovery("begin-replay", input=window(), execution={"name": "one:1"})
-    assert (answer["refused"], answer["rule_arn"], answer["name"]) == ("", "arn:sales-rule", "sales-one-1")
+    assert (answer["refused"], answer["rule_arn"], answer["mark"]) == ("", "arn:sales-rule", "sales-one-1")
     assert answer["from"].endswith("Z")
 
 
@@ -349,6 +350,14 @@ def test_the_end_of_a_replay_is_told(recovery: Recovery, minutes_ago: float, war
     (subject, text), (failed, _) = recovery.told()
     assert (subject, failed) == ("Replay to sales done", "Replay to sales failed")
     assert ("less than ten minutes ago" in text) is warned
+
+
+def test_the_log_names_the_replay(recovery: Recovery, output: Callable[[], Output]) -> None:
+    """A field called name would be taken for a person's."""
+    begun = recovery("begin-replay", input=window(), execution={"name": "one:1"})
+    recovery("end-replay", **begun, result="done", why="every event of the window was replayed")
+    [line] = [line for line in output().logs if line["message"] == "REPLAY"]
+    assert line["replay_mark"] == "sales-one-1"
 
 
 def test_an_action_that_is_unknown_is_an_error(recovery: Recovery) -> None:

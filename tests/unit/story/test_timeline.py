@@ -100,6 +100,19 @@ def test_what_the_circuit_did_after_the_end_is_another_story() -> None:
     assert "ramping" not in texts(story_of("probed"), "circuit")
 
 
+def test_a_replay_to_sales_does_not_make_the_circuit_part_of_the_story() -> None:
+    lines = recording("probed")
+    replayed = [
+        read_line(line.group, line.at + 600, json.dumps(without_moment(line) | {"function_request_id": "replayed"}))
+        for line in lines.order
+        if line.group == "SalesLogGroup" and line.fields
+    ]
+    assert replayed
+    story = told(Recording([*lines.order, *replayed], lines.circuit), now=lines.order[0].at + LATER)
+    assert len(texts(story, "sales")) == 2
+    assert "ramping" not in texts(story, "circuit")
+
+
 # --------------------------------------------------------------------------------------------------------- on the way
 
 
