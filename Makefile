@@ -35,7 +35,7 @@ test: $(TOOLS) $(EMULATOR) $(ARTILLERY) $(BROWSER) ## Set up and run every test 
 
 setup: $(TOOLS) $(EMULATOR) $(ARTILLERY) $(BROWSER) ## Install everything into this folder, and nothing elsewhere
 
-test-unit: $(TOOLS) ## Run the unit tests only: a minute
+test-unit: $(TOOLS) ## Run the unit tests only (2 minutes)
 	pytest tests/unit -n 2
 
 lint: $(TOOLS) ## Check code, types and template
@@ -74,8 +74,8 @@ status: $(TOOLS) ## Show what is running
 logs: $(TOOLS) ## Show the last logs of the emulator and of the functions: make logs [MINUTES=5]
 	python -m local logs --minutes $(or $(MINUTES),5)
 
-courier: $(TOOLS) ## Switch the simulated courier: make courier MODE=outage|refuse|slow|…|healthy [VARIANT=flow-control]
-	@python -m local courier "$$MODE" --variant $(or $(VARIANT),flow-control)
+courier: $(TOOLS) ## Switch the simulated courier: make courier MODE=outage|refuse|slow|…|healthy
+	@python -m local courier "$$MODE"
 
 bench: $(TOOLS) $(EMULATOR) $(ARTILLERY) ## Measure delivery at the courier's limit, and cold starts
 	python -m loadtest bench

@@ -93,7 +93,6 @@ def parse() -> argparse.Namespace:
 
     command = commands.add_parser("courier", help="switch the mode of the simulated courier")
     command.add_argument("mode", help=f"one of {', '.join(MODES)}")
-    command.add_argument("--variant", choices=[*VARIANTS], default="flow-control")
     command.set_defaults(run=courier)
 
     for command in commands.choices.values():
@@ -158,14 +157,16 @@ def status(arguments: argparse.Namespace) -> int:
 
 def key(arguments: argparse.Namespace) -> int:
     """Print the API key of one stack and nothing else, for use in other commands."""
-    emulator, _ = running(arguments.name)
+    emulator, stacks = running(arguments.name)
     emulator.check()
-    print(emulator.stack(f"{arguments.name}-{arguments.variant}").api_key())
+    if (stack := f"{arguments.name}-{arguments.variant}") not in stacks:
+        raise StackError(f"{stack} does not run; what does: {', '.join(stacks) or 'nothing'}")
+    print(emulator.stack(stack).api_key())
     return 0
 
 
 def courier(arguments: argparse.Namespace) -> int:
-    """Switch the courier simulator's mode, through its table.
+    """Switch the mode of each stack's courier simulator, through its table.
 
     Raises:
         StackError: There is no such mode, or nothing runs.
@@ -173,12 +174,12 @@ def courier(arguments: argparse.Namespace) -> int:
     if arguments.mode not in MODES:
         described = "\n".join(f"  {name:<12} {text}" for name, text in MODES.items())
         raise StackError(f"Say which: make courier MODE=<one of these>\n{described}")
-    emulator, _ = running(arguments.name)
+    emulator, stacks = running(arguments.name)
     emulator.check()
-    stack = emulator.stack(f"{arguments.name}-{arguments.variant}")
     item = {"pk": {"S": "control"}, "mode": {"S": arguments.mode}, "retry_after": {"N": "1"}}
-    stack.client("dynamodb").put_item(TableName=stack.outputs["CourierTableName"], Item=item)
-    say(f"the courier of {stack.name} {MODES[arguments.mode]}")
+    for stack in map(emulator.stack, stacks):
+        stack.client("dynamodb").put_item(TableName=stack.outputs["CourierTableName"], Item=item)
+        say(f"the courier of {stack.name} {MODES[arguments.mode]}")
     return 0
 
 
