@@ -40,7 +40,7 @@ def replay_report(end: Mapping[str, Any], *, now: datetime) -> tuple[str, str]:
     """Return subject and text of the report of a replay.
 
     Args:
-        end: How it ended: ``rule``, ``from``, ``to``, ``name``, ``result`` and ``why``.
+        end: How it ended: ``rule``, ``from``, ``to``, ``mark`` (the replay's name), ``result`` and ``why``.
         now: The present.
     """
     lines = [f"Why: {end['why']}", f"Window: {end['from']} to {end['to']}", f"Replay: {end['mark'] or 'none'}", ""]
